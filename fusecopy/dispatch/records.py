@@ -1,0 +1,141 @@
+"""The records of the dispatch log, one JSON object a line. docs/dispatch-log.md promises their meaning.
+
+Sizes and offsets are bytes, durations microseconds, errnos names. A reader must accept fields it does not know.
+"""
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+"""Grows when a field changes its meaning or goes; new fields alone do not change it."""
+
+Dispatch = Literal["dispatched", "fallback", "bypassed", "refused", "unknown"]
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One try of one path on one range."""
+
+    path: str
+    off_in: int
+    off_out: int
+    length: int
+    carried: int
+    errno: str | None = None
+    reason: str = ""
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """The FUSE requests that served one copy or flow, as the server received them."""
+
+    copies: int = 0
+    reads: int = 0
+    read_bytes: int = 0
+    writes: int = 0
+    write_bytes: int = 0
+
+
+class Header(msgspec.Struct, frozen=True, tag="header"):
+    """First record of a mount's log, and of every file after a rotation."""
+
+    time: str
+    schema: int
+    fusecopy: str
+    pyfuse3: str
+    libfuse: str
+    kernel: str
+    protocol: str
+    pid: int
+    uid: int
+    backing: str
+    filesystem: str
+    mount: str
+    connection: int
+    policy: str
+
+
+class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
+    """One copy from one file to another, however it travelled."""
+
+    seq: int
+    time: str
+    mono_ns: int
+    pid: int
+    comm: str
+    uid: int
+    asked: str
+    src: str
+    dst: str
+    src_b64: str | None = None
+    dst_b64: str | None = None
+    off_in: int
+    off_out: int
+    length: int
+    copied: int
+    dispatch: Dispatch
+    path: str
+    paths: dict[str, int] = {}
+    attempts: list[Attempt] = []
+    shared: int | None
+    shared_before: int | None = None
+    holes: int = 0
+    proof: str
+    rewritten: int | None
+    errno: str | None = None
+    cause: str | None = None
+    remedy: str | None = None
+    duration_us: int
+    requests: Requests
+    driver: str = "unknown"
+
+
+class Flow(msgspec.Struct, frozen=True, tag="flow", kw_only=True):
+    """WRITE requests of one process into one file for which no source was seen in the mount."""
+
+    seq: int
+    time: str
+    mono_ns: int
+    pid: int
+    comm: str
+    uid: int
+    dst: str
+    dst_b64: str | None = None
+    driver: str = "unknown"
+    duration_us: int
+    requests: Requests
+
+
+class Policy(msgspec.Struct, frozen=True, tag="policy"):
+    """The mount's policy was changed."""
+
+    time: str
+    uid: int
+    policy: str
+
+
+class Lost(msgspec.Struct, frozen=True, tag="lost"):
+    """Records that were dropped because the queue was full, just before this place in the log."""
+
+    time: str
+    count: int
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Copies and bytes by dispatch."""
+
+    copies: dict[str, int]
+    bytes: dict[str, int]
+    shared: int
+    rewritten: int
+
+
+class Footer(msgspec.Struct, frozen=True, tag="footer"):
+    """Last record of a mount that ended in order."""
+
+    time: str
+    totals: Totals
+    lost: int
+
+
+Record = Header | Copy | Flow | Policy | Lost | Footer
+"""Any line of the log."""

@@ -1,0 +1,11 @@
+"""The native parts: one cffi builder each, everything else is in pyproject.toml."""
+
+from setuptools import setup
+
+setup(
+    cffi_modules=[
+        "fusecopy/copying/build_native.py:ffibuilder",
+        "fusecopy/filesystem/build_native.py:ffibuilder",
+        "fusecopy/libfuse/build_native.py:ffibuilder",
+    ]
+)
