@@ -1,8 +1,11 @@
 """The records of the dispatch log, one JSON object a line. docs/dispatch-log.md promises their meaning.
 
-Sizes and offsets are bytes, durations microseconds, errnos names. A reader must accept fields it does not know.
+Sizes and offsets are bytes, durations microseconds, errnos names. A reader must accept fields that it does
+not know.
 """
 
+import base64
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -36,7 +39,7 @@ class Requests(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True, tag="header"):
-    """First record of a mount's log, and of every file after a rotation."""
+    """First record of a mount's log, repeated unchanged whenever a file is opened (rotation, SIGHUP)."""
 
     time: str
     schema: int
@@ -114,7 +117,7 @@ class Policy(msgspec.Struct, frozen=True, tag="policy"):
 
 
 class Lost(msgspec.Struct, frozen=True, tag="lost"):
-    """Records that were dropped because the queue was full, just before this place in the log."""
+    """Records that could not be kept (the queue was full), just before this place in the log."""
 
     time: str
     count: int
@@ -139,3 +142,20 @@ class Footer(msgspec.Struct, frozen=True, tag="footer"):
 
 Record = Header | Copy | Flow | Policy | Lost | Footer
 """Any line of the log."""
+
+
+def encode_path(raw: bytes) -> tuple[str, str | None]:
+    """A path's bytes as the log has them: text, and base64 of the bytes where they are not UTF-8.
+
+    JSON has no way to hold other bytes, so the text then has replacement characters and only the
+    second value names the file.
+    """
+    try:
+        return raw.decode(), None
+    except UnicodeDecodeError:
+        return raw.decode(errors="replace"), base64.b64encode(raw).decode()
+
+
+def timestamp() -> str:
+    """The time now as the log has it: RFC 3339, local, milliseconds, with its offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -1,0 +1,110 @@
+"""The file a writer appends to, and its rotation. One thread uses it."""
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+MAX_BYTES = 10 << 20
+"""A file is rotated before it would grow beyond this."""
+
+KEEP = 5
+"""Rotated files that are kept: FILE.1 (the newest) to FILE.5."""
+
+MOST_KEPT = 9
+"""The most rotated files a log may have; readers look no further."""
+
+
+class LogFile:
+    """Appends whole lines to a file, rotates it by size, and opens it again when it was moved away.
+
+    Whenever a file is opened the header is written first, so every file says what it is.
+
+    Args:
+        path: the file; its directory must exist.
+        header: the header's line.
+        max_bytes: rotate before the file grows beyond this.
+        keep: rotated files to keep, 1 to MOST_KEPT.
+    """
+
+    def __init__(self, path: Path, header: bytes, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
+        if not 1 <= keep <= MOST_KEPT:
+            raise ValueError(f"keep must be 1 to {MOST_KEPT}, not {keep}")
+        self._path = path
+        self._header = header
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._descriptor = -1
+        self._identity = (0, 0)
+
+    def open(self) -> None:
+        """Open or create the file and write the header. Raises OSError."""
+        self.close()
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._descriptor = os.open(self._path, flags, 0o600)
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise OSError(errno.EINVAL, "not a regular file", str(self._path))
+        self._identity = status.st_dev, status.st_ino
+        # A crash or a full disk may have left half a line, which must not swallow the header.
+        torn = status.st_size and os.pread(self._descriptor, 1, status.st_size - 1) != b"\n"
+        self._write(b"\n" + self._header if torn else self._header)
+
+    def append(self, line: bytes) -> None:
+        """Write one line, ended by a newline, in one write.
+
+        Raises:
+            OSError: it was not written, or not whole; the file is closed and the next call opens it again.
+        """
+        size = self._ready()
+        if size + len(line) > self._max_bytes and size > len(self._header):
+            self._rotate()
+        self._write(line)
+
+    def close(self) -> None:
+        """Close the file; the next append opens it again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _ready(self) -> int:
+        """Make sure that the open file is the one at the path and has its header; its size."""
+        if self._descriptor < 0 or not self._in_place():
+            self.open()
+        return os.fstat(self._descriptor).st_size
+
+    def _in_place(self) -> bool:
+        """False when the file was moved or removed (logrotate, rm) or emptied (copytruncate)."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        return status.st_size > 0 and (status.st_dev, status.st_ino) == self._identity
+
+    def _rotate(self) -> None:
+        for number in range(self._keep - 1, 0, -1):
+            _move(rotated(self._path, number), rotated(self._path, number + 1))
+        _move(self._path, rotated(self._path, 1))
+        self.open()
+
+    def _write(self, line: bytes) -> None:
+        try:
+            if os.write(self._descriptor, line) < len(line):
+                # Only a full disk or quota cuts a write to a regular file short.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        except OSError:
+            self.close()
+            raise
+
+
+def rotated(path: Path, number: int) -> Path:
+    """Where the file that was rotated `number` times lies."""
+    return path.with_name(f"{path.name}.{number}")
+
+
+def _move(source: Path, destination: Path) -> None:
+    # Missing: fewer rotations so far than files to keep, or one that failed half-way.
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(source, destination)

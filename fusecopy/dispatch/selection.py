@@ -1,0 +1,38 @@
+"""Choosing records of the log."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from fusecopy.dispatch.records import Copy, Flow, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which copies and flows are wanted. Everything given must hold; what is empty holds for all.
+
+    Attributes:
+        pids: process ids, any of them.
+        comm: part of the program's name.
+        glob: shell pattern (`*` matches `/` too) for the source's or the destination's path in the mount.
+        dispatches: dispatches, any of them; a flow has none.
+    """
+
+    pids: frozenset[int] = frozenset()
+    comm: str = ""
+    glob: str = ""
+    dispatches: frozenset[str] = frozenset()
+
+    def wants(self, record: Record) -> bool:
+        """Whether a record is wanted. Those that are no copy or flow always are: they qualify the others."""
+        if not isinstance(record, Copy | Flow):
+            return True
+        return (
+            (not self.pids or record.pid in self.pids)
+            and self.comm in record.comm
+            and (not self.glob or any(fnmatchcase(path, self.glob) for path in _paths(record)))
+            and (not self.dispatches or (isinstance(record, Copy) and record.dispatch in self.dispatches))
+        )
+
+
+def _paths(record: Copy | Flow) -> list[str]:
+    return [record.src, record.dst] if isinstance(record, Copy) else [record.dst]

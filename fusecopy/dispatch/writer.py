@@ -1,0 +1,200 @@
+"""Writing the dispatch log: a bounded queue and a thread, so that no reply waits for a disk."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from fusecopy.dispatch.logfile import KEEP, MAX_BYTES, LogFile
+from fusecopy.dispatch.records import Footer, Header, Lost, Record, Totals, timestamp
+from fusecopy.dispatch.totals import Tally
+from fusecopy.errors import LogError
+
+QUEUE_LIMIT = 4096
+"""Records that may wait, besides as many in the thread's hands; what comes beyond is dropped and counted."""
+
+LINGER_SECONDS = 0.05
+"""How long records are gathered before they are written: a wake-up for each would cost the server more."""
+
+RETRY_SECONDS = 1.0
+"""How long to wait before a file that could not be written is tried again."""
+
+logger = logging.getLogger(__name__)
+
+
+class Writer:
+    """Writes one mount's log. Every method may be called from any thread, and from a signal handler.
+
+    A thread does not survive a fork: make the writer after the server has gone into the background.
+
+    Args:
+        path: the log; its directory is made where it is missing.
+        header: the mount's header, written first into every file.
+        limit: records that may wait.
+        max_bytes: size at which the file is rotated.
+        keep: rotated files to keep.
+
+    Raises:
+        LogError: the file cannot be opened or written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        header: Header,
+        *,
+        limit: int = QUEUE_LIMIT,
+        max_bytes: int = MAX_BYTES,
+        keep: int = KEEP,
+    ) -> None:
+        self.path = path
+        self._file = _opened(path, header, max_bytes, keep)
+        self._limit = limit
+        # Its lock is reentrant, so a signal handler that interrupts put() cannot wait for itself.
+        self._changed = threading.Condition()
+        self._queue: list[Record] = []
+        self._dropped = 0
+        self._lost = 0
+        self._accepted = 0
+        self._finished = 0
+        self._flush_to = 0
+        self._reopening = False
+        self._closing = False
+        self._failing = False
+        self._tally = Tally()
+        self._thread = threading.Thread(target=self._run, name="dispatch-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def totals(self) -> Totals:
+        """Totals of all copies put so far, those lost to the log included."""
+        with self._changed:
+            return self._tally.totals()
+
+    @property
+    def lost(self) -> int:
+        """Records that did not or will not reach the log."""
+        with self._changed:
+            return self._lost + self._dropped
+
+    def put(self, record: Record) -> None:
+        """Queue a record. Never waits for the disk and never raises; counts the record as lost when
+        the queue is full or the writer closed."""
+        with self._changed:
+            self._tally.add(record)
+            if self._closing or len(self._queue) >= self._limit:
+                self._dropped += 1
+                return
+            self._queue.append(record)
+            self._accepted += 1
+            if len(self._queue) == 1 or self._half_full():
+                self._changed.notify_all()
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait, at most `timeout` seconds, until what was put before is in the file; whether it is."""
+        with self._changed:
+            target = self._flush_to = self._accepted
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._finished >= target, timeout)
+
+    def reopen(self) -> None:
+        """Open the file at the path again: what SIGHUP means after logrotate moved it away."""
+        with self._changed:
+            self._reopening = True
+            self._changed.notify_all()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what waits and the footer, and close the file; give up after `timeout` seconds."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while self._wait():
+            if self._reopening:
+                self._reopening = False
+                self._attempt(self._file.open)
+            self._write_batch()
+        footer = Footer(timestamp(), self.totals, self.lost)
+        self._attempt(lambda: self._file.append(_encode(footer)))
+        self._file.close()
+
+    def _wait(self) -> bool:
+        """Wait for work; False when there is none left and the writer is closing."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._reopening or self._closing)
+            self._changed.wait_for(self._urgent, LINGER_SECONDS)
+            return bool(self._queue) or not self._closing
+
+    def _urgent(self) -> bool:
+        return self._closing or self._reopening or self._half_full() or self._flush_to > self._finished
+
+    def _half_full(self) -> bool:
+        return len(self._queue) * 2 >= self._limit
+
+    def _write_batch(self) -> None:
+        with self._changed:
+            batch, self._queue = self._queue, []
+            dropped, self._dropped = self._dropped, 0
+            self._lost += dropped
+        for record in batch:
+            self._write(record)
+        if dropped:
+            # They came when the queue was full: after all of this batch and before the next.
+            self._write(Lost(timestamp(), dropped))
+        with self._changed:
+            self._finished += len(batch)
+            self._changed.notify_all()
+
+    def _write(self, record: Record) -> None:
+        """Write one record, however long the disk stays full; give it up only when closing."""
+        record, line = self._encoded(record)
+        while not self._attempt(lambda: self._file.append(line)):
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closing, RETRY_SECONDS):
+                    self._lost += not isinstance(record, Lost)
+                    return
+
+    def _encoded(self, record: Record) -> tuple[Record, bytes]:
+        """The record and its line; where JSON cannot hold it, a record of its loss."""
+        try:
+            return record, _encode(record)
+        except (TypeError, ValueError) as error:
+            logger.error("%s: a record cannot be encoded: %s", self.path, error)
+            self._lost += 1
+            lost = Lost(timestamp(), 1)
+            return lost, _encode(lost)
+
+    def _attempt(self, action: Callable[[], None]) -> bool:
+        """Do something to the file; report the first failure and the recovery, not each try between."""
+        try:
+            action()
+        except OSError as error:
+            if not self._failing:
+                logger.error("%s: the dispatch log cannot be written: %s", self.path, error.strerror)
+            self._failing = True
+            return False
+        if self._failing:
+            logger.warning("%s: the dispatch log is written again", self.path)
+        self._failing = False
+        return True
+
+
+def _opened(path: Path, header: Header, max_bytes: int, keep: int) -> LogFile:
+    file = LogFile(path, _encode(header), max_bytes, keep)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.open()
+    except OSError as error:
+        raise LogError(
+            f"{path}: the dispatch log cannot be written: {error.strerror}",
+            "Name a regular file in a directory that you may write.",
+        ) from error
+    return file
+
+
+def _encode(record: Record) -> bytes:
+    return msgspec.json.encode(record) + b"\n"
