@@ -33,7 +33,7 @@ def raw_lines(
     Args:
         path: the newest file of the log.
         start: where to begin; the beginning of the oldest file where that place is gone.
-        stop: with it, lines that come later follow as they come, until it is set.
+        stop: with it, lines that come later follow as they come; once set, only those already there.
 
     Raises:
         LogError: there is no such log, it may not be read, or it is something else.
@@ -47,10 +47,14 @@ def raw_lines(
             yield from _placed_lines(parts[0], path)
             if len(parts) > 1:
                 parts.popleft().close()
-            elif stop is None or stop.is_set():
+            elif stop is None:
+                return
+            elif later := _later_parts(path, parts[0]):
+                parts.extend(later)
+            elif stop.wait(WAIT_SECONDS):
                 return
             else:
-                parts.extend(_await_later(path, parts[0], stop))
+                _rewind_if_emptied(parts[0])
     finally:
         for part in parts:
             part.close()
@@ -103,18 +107,14 @@ def _placed_lines(part: BinaryIO, path: Path) -> Iterator[tuple[Place, bytes]]:
     part.seek(offset)
 
 
-def _await_later(path: Path, part: BinaryIO, stop: threading.Event) -> list[BinaryIO]:
-    """Files begun since `part` was the newest; where there are none, wait a moment for it to grow."""
-    later = _later_parts(path, part)
-    if later:
-        return later
+def _rewind_if_emptied(part: BinaryIO) -> None:
+    """Begin again in a file that was emptied in place, as logrotate's copytruncate does."""
     if os.fstat(part.fileno()).st_size < part.tell():
-        part.seek(0)  # emptied in place, as logrotate's copytruncate does
-    stop.wait(WAIT_SECONDS)
-    return []
+        part.seek(0)
 
 
 def _later_parts(path: Path, part: BinaryIO) -> list[BinaryIO]:
+    """The files begun since `part` was the newest, oldest first."""
     identity = _identity(part)
     try:
         status = os.stat(path)

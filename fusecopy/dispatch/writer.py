@@ -93,11 +93,11 @@ class Writer:
                 self._changed.notify_all()
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait, at most `timeout` seconds, until what was put before is in the file; whether it is."""
+        """Wait, at most `timeout` seconds, until what was asked before is done; whether it is."""
         with self._changed:
             target = self._flush_to = self._accepted
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: self._finished >= target, timeout)
+            return self._changed.wait_for(lambda: self._finished >= target and not self._reopening, timeout)
 
     def reopen(self) -> None:
         """Open the file at the path again: what SIGHUP means after logrotate moved it away."""
@@ -115,8 +115,8 @@ class Writer:
     def _run(self) -> None:
         while self._wait():
             if self._reopening:
-                self._reopening = False
                 self._attempt(self._file.open)
+                self._reopening = False
             self._write_batch()
         footer = Footer(timestamp(), self.totals, self.lost)
         self._attempt(lambda: self._file.append(_encode(footer)))

@@ -1,0 +1,490 @@
+"""The writer and the reader, on real files: order, rotation, failures, and what a reader makes of damage."""
+
+import errno
+import json
+import logging
+import os
+import signal
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fusecopy.dispatch.reader import current, follow, lines, read
+from fusecopy.dispatch.records import Copy, Footer, Header, Lost, Policy, Record, Requests, Totals
+from fusecopy.dispatch.writer import Writer
+from fusecopy.errors import LogError
+
+HEADER = Header(
+    time="2026-03-01T06:45:00.000+01:00",
+    schema=1,
+    fusecopy="0.1.0",
+    pyfuse3="3.5.0",
+    libfuse="3.14.0",
+    kernel="6.18.44",
+    protocol="7.45",
+    pid=4711,
+    uid=0,
+    backing="/data",
+    filesystem="btrfs",
+    mount="/mnt/copy",
+    connection=52,
+    policy="reflink",
+)
+
+
+def _header(pid: int) -> Header:
+    return msgspec.structs.replace(HEADER, pid=pid)
+
+
+def _copy(seq: int, **changes: Any) -> Copy:
+    copy = Copy(
+        seq=seq,
+        time="2026-03-01T06:47:02.113+01:00",
+        mono_ns=seq,
+        pid=9713,
+        comm="cp",
+        uid=1000,
+        asked="copy_file_range",
+        src="a",
+        dst="b",
+        off_in=0,
+        off_out=0,
+        length=4096,
+        copied=4096,
+        dispatch="dispatched",
+        path="reflink",
+        shared=4096,
+        proof="fiemap",
+        rewritten=0,
+        duration_us=40,
+        requests=Requests(copies=1),
+    )
+    return msgspec.structs.replace(copy, **changes)
+
+
+def _seqs(records: Iterator[Record]) -> list[int]:
+    return [record.seq for record in records if isinstance(record, Copy)]
+
+
+def _kinds(path: Path) -> list[str]:
+    return [type(record).__name__ for record in read(path)]
+
+
+def _write(path: Path, header: Header, seqs: range, **options: Any) -> None:
+    writer = Writer(path, header, **options)
+    for seq in seqs:
+        writer.put(_copy(seq))
+    writer.close()
+
+
+class _Reports(logging.Handler):
+    """What the writer tells the operator, and an event for the first error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels: list[str] = []
+        self.failed = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.levels.append(record.levelname)
+        self.failed.set()
+
+
+@pytest.fixture
+def reports() -> Iterator[_Reports]:
+    handler = _Reports()
+    logger = logging.getLogger("fusecopy.dispatch.writer")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 64 KiB."""
+    if os.geteuid():
+        pytest.skip("root")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True, timeout=10)
+    yield place
+    subprocess.run(["umount", place], check=True, timeout=10)
+
+
+def test_what_is_put_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "log"
+    copy, policy = _copy(1, errno="EXDEV", shared=None), Policy("2026-03-01T06:50:00.000+01:00", 0, "splice")
+    writer = Writer(path, HEADER)
+    writer.put(copy)
+    writer.put(policy)
+    writer.close()
+    header, first, second, footer = read(path)
+    assert (header, first, second) == (HEADER, copy, policy)
+    assert isinstance(footer, Footer)
+    assert footer.totals == Totals({"dispatched": 1}, {"dispatched": 4096}, shared=0, rewritten=0)
+    assert footer.lost == 0
+
+
+def test_file_is_private_and_descriptor_closed(tmp_path: Path) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    _write(tmp_path / "log", HEADER, range(1, 3))
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o600
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_totals_are_readable_while_writing(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "log", HEADER)
+    writer.put(_copy(1))
+    writer.put(_copy(2, dispatch="fallback", copied=100, shared=0, rewritten=100))
+    assert writer.totals == Totals(
+        {"dispatched": 1, "fallback": 1}, {"dispatched": 4096, "fallback": 100}, 4096, 100
+    )
+    writer.close()
+
+
+def test_flush_means_written(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "log", HEADER)
+    for seq in range(1, 4):
+        writer.put(_copy(seq))
+        assert writer.flush()
+        assert _seqs(read(tmp_path / "log")) == list(range(1, seq + 1))
+    writer.close()
+
+
+def test_put_from_several_threads(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "log", HEADER, limit=10_000)
+    numbers = count(1)
+
+    def work() -> None:
+        for _ in range(500):
+            writer.put(_copy(next(numbers)))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    assert sorted(_seqs(read(tmp_path / "log"))) == list(range(1, 3001))
+    assert writer.lost == 0
+
+
+def test_signal_handler_may_interrupt_put(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "log", HEADER, limit=100_000)
+    before = signal.signal(signal.SIGALRM, lambda *_: writer.reopen())
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        for seq in range(1, 20_001):
+            writer.put(_copy(seq))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    writer.close(timeout=30)
+    assert _seqs(current(tmp_path / "log")) == list(range(1, 20_001))
+
+
+def test_rotation_keeps_order_and_header(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    _write(path, HEADER, range(1, 41), max_bytes=4096, keep=3)
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == ["log", "log.1", "log.2", "log.3"]
+    for name in names:
+        data = (tmp_path / name).read_bytes()
+        assert len(data) <= 4096
+        assert json.loads(data.splitlines()[0])["type"] == "header"
+        assert data.endswith(b"}\n")
+    seqs = _seqs(read(path))
+    assert seqs == list(range(seqs[0], 41))
+    assert 1 < seqs[0] < 30
+
+
+def test_current_begins_with_the_newest_mount_over_rotations(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    _write(path, _header(1), range(1, 6), max_bytes=4096)
+    _write(path, _header(2), range(1, 16), max_bytes=4096)
+    assert (tmp_path / "log.2").exists()
+    assert _seqs(read(path)) == [*range(1, 6), *range(1, 16)]
+    assert _seqs(current(path)) == list(range(1, 16))
+    assert {record.pid for record in current(path) if isinstance(record, Header)} == {2}
+
+
+@pytest.mark.parametrize("rotations", [[], ["log.1"], ["log.1", "log.2"]])
+def test_header_written_again_is_no_new_mount(tmp_path: Path, rotations: list[str]) -> None:
+    path = tmp_path / "log"
+    writer = Writer(path, HEADER)
+    writer.put(_copy(1))
+    for number, _ in enumerate(rotations, start=2):
+        assert writer.flush()
+        if (tmp_path / "log.1").exists():
+            (tmp_path / "log.1").rename(tmp_path / "log.2")
+        path.rename(tmp_path / "log.1")
+        writer.reopen()
+        writer.put(_copy(number))
+    writer.reopen()
+    writer.close()
+    assert _seqs(current(path)) == list(range(1, len(rotations) + 2))
+
+
+def test_reopen_makes_the_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    writer = Writer(path, HEADER)
+    path.rename(tmp_path / "elsewhere")
+    writer.reopen()
+    assert writer.flush()
+    assert list(read(path)) == [HEADER]
+    writer.close()
+    assert _kinds(tmp_path / "elsewhere") == ["Header"]
+
+
+def _take_away(path: Path, how: str) -> None:
+    if how == "renamed":
+        path.rename(path.with_name("elsewhere"))
+    elif how == "removed":
+        path.unlink()
+    else:
+        os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("how", ["renamed", "removed", "emptied"])
+def test_file_taken_away_is_begun_again(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "log"
+    writer = Writer(path, HEADER)
+    writer.put(_copy(1))
+    assert writer.flush()
+    _take_away(path, how)
+    writer.put(_copy(2))
+    writer.close()
+    assert _kinds(path) == ["Header", "Copy", "Footer"]
+    assert _seqs(read(path)) == [2]
+
+
+def test_directory_gone_and_back_loses_only_what_the_queue_cannot_hold(
+    tmp_path: Path, reports: _Reports
+) -> None:
+    path = tmp_path / "logs" / "log"
+    writer = Writer(path, HEADER, limit=4)
+    path.parent.rename(tmp_path / "away")
+    writer.put(_copy(1))
+    assert reports.failed.wait(10), "the thread never tried"
+    for seq in range(2, 9):
+        writer.put(_copy(seq))  # 2 to 5 fit
+    assert writer.lost == 3
+    (tmp_path / "away").rename(path.parent)
+    assert writer.flush(timeout=20)
+    writer.put(_copy(9))
+    writer.close()
+    events = [record for record in read(path) if not isinstance(record, Header)]
+    assert [record.seq if isinstance(record, Copy) else type(record) for record in events] == [
+        *(1, 2, 3, 4, 5),
+        Lost,
+        9,
+        Footer,
+    ]
+    assert [record.count for record in events if isinstance(record, Lost)] == [3]
+    assert isinstance(events[-1], Footer)
+    assert events[-1].lost == 3
+    assert events[-1].totals.copies == {"dispatched": 9}
+    assert reports.levels == ["ERROR", "WARNING"]
+
+
+def test_full_disk_is_survived(small_disk: Path, reports: _Reports) -> None:
+    path = small_disk / "log"
+    ballast = small_disk / "ballast"
+    writer = Writer(path, HEADER)
+    with pytest.raises(OSError, match="No space left"):
+        ballast.write_bytes(bytes(1 << 20))
+    for seq in range(1, 101):  # more than the page that the log has
+        writer.put(_copy(seq))
+    assert reports.failed.wait(10), "the disk never filled"
+    ballast.unlink()
+    assert writer.flush(timeout=20)
+    writer.close()
+    assert _seqs(current(path)) == list(range(1, 101))
+    assert path.read_bytes().count(b'{"type":"copy"') == 101, "one line was cut and written again"
+    assert writer.lost == 0
+    assert reports.levels == ["ERROR", "WARNING"]
+
+
+def test_close_gives_up_on_a_dead_directory(tmp_path: Path, reports: _Reports) -> None:
+    path = tmp_path / "logs" / "log"
+    writer = Writer(path, HEADER)
+    path.parent.rename(tmp_path / "away")
+    for seq in range(1, 4):
+        writer.put(_copy(seq))
+    writer.close()
+    assert writer.lost == 3
+    assert reports.levels == ["ERROR"]
+    writer.put(_copy(4))
+    assert writer.lost == 4
+    assert _kinds(tmp_path / "away" / "log") == ["Header"]
+
+
+def test_record_that_json_cannot_hold_is_counted(tmp_path: Path, reports: _Reports) -> None:
+    writer = Writer(tmp_path / "log", HEADER)
+    writer.put(_copy(1, comm="\udcff"))
+    writer.put(_copy(2))
+    writer.close()
+    assert _kinds(tmp_path / "log") == ["Header", "Lost", "Copy", "Footer"]
+    assert writer.lost == 1
+    assert reports.levels == ["ERROR"]
+
+
+def test_writer_goes_on_after_half_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    _write(path, _header(1), range(1, 3))
+    with path.open("ab") as file:
+        file.write(b'{"type":"copy","seq":3,"ti')
+    assert _seqs(read(path)) == [1, 2]
+    _write(path, _header(2), range(1, 2))
+    assert _seqs(read(path)) == [1, 2, 1]
+    assert _seqs(current(path)) == [1]
+
+
+@pytest.mark.parametrize("where", ["directory", "fifo", "unwritable"])
+def test_writer_refuses_what_cannot_be_a_log(tmp_path: Path, where: str) -> None:
+    path = tmp_path / "log"
+    if where == "directory":
+        path.mkdir()
+    elif where == "fifo":
+        os.mkfifo(path)
+    else:
+        path = Path("/proc/self/nowhere/log")
+    with pytest.raises(LogError, match=f"{path}: the dispatch log cannot be written"):
+        Writer(path, HEADER)
+
+
+def test_unknown_fields_and_records_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    copy = json.loads(msgspec.json.encode(_copy(1)))
+    stored = [
+        msgspec.json.encode(HEADER),
+        json.dumps({"type": "weather", "rain": True}).encode(),
+        json.dumps({**copy, "colour": "blue"}).encode(),
+        b"\xff\xfe not JSON",
+        b"[]",
+    ]
+    path.write_bytes(b"\n".join(stored) + b"\n")
+    assert list(read(path)) == [HEADER, _copy(1)]
+    assert [line.text for line in lines(path)] == [stored[0] + b"\n", stored[2] + b"\n"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (msgspec.json.encode(msgspec.structs.replace(HEADER, schema=2)) + b"\n", "is of schema 2"),
+        (b'{"type":"header","schema":7,"when":"now"}\n', "is of schema 7"),
+        (b"root:x:0:0\n", "is not a dispatch log"),
+        (bytes(17 << 20), "is not a dispatch log"),
+    ],
+    ids=["newer", "much newer", "text", "no lines"],
+)
+def test_what_is_no_log_of_ours_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(content)
+    with pytest.raises(LogError, match=message):
+        list(read(path))
+    with pytest.raises(LogError, match=message):
+        list(current(path))
+
+
+def test_missing_log_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="there is no such dispatch log"):
+        list(read(tmp_path / "log"))
+
+
+def test_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match=os.strerror(errno.EISDIR)):
+        list(read(tmp_path))
+
+
+def test_follow_yields_what_comes_over_rotations(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    writer = Writer(path, HEADER, max_bytes=2048, keep=9)
+    stop = threading.Event()
+    followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
+    numbers = count(1)
+    for batch in (1, 1, 5, 1, 7, 8):  # some end within a file, some begin several
+        expected = [next(numbers) for _ in range(batch)]
+        for seq in expected:
+            writer.put(_copy(seq))
+        assert writer.flush()
+        assert [next(followed) for _ in range(batch)] == expected
+    assert (tmp_path / "log.5").exists()
+    stop.set()
+    assert list(followed) == []
+    writer.close()
+
+
+def test_follow_goes_on_when_its_file_was_rotated_out(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    writer = Writer(path, HEADER, max_bytes=2048, keep=1)
+    stop = threading.Event()
+    followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
+    writer.put(_copy(1))
+    assert writer.flush()
+    assert next(followed) == 1
+    for seq in range(2, 21):  # three fit a file
+        writer.put(_copy(seq))
+    assert writer.flush()
+    kept = _seqs(read(path))
+    assert kept[0] > 4
+    stop.set()
+    assert list(followed) == [2, 3, *kept], "the rest of its own file, then all that is left"
+    writer.close()
+
+
+@pytest.mark.parametrize("how", ["renamed", "removed", "emptied"])
+def test_follow_goes_on_in_a_file_begun_again(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "log"
+    writer = Writer(path, HEADER)
+    stop = threading.Event()
+    followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
+    for seq in (1, 2, 3):
+        writer.put(_copy(seq))
+    assert writer.flush()
+    assert [next(followed) for _ in range(3)] == [1, 2, 3]
+    _take_away(path, how)
+    writer.put(_copy(4))
+    assert writer.flush()
+    assert next(followed) == 4
+    stop.set()
+    writer.close()
+
+
+def test_follow_waits_for_the_rest_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    whole = msgspec.json.encode(_copy(1)) + b"\n"
+    path.write_bytes(msgspec.json.encode(HEADER) + b"\n" + whole[:50])
+    stop = threading.Event()
+    followed = follow(path, stop)
+    assert next(followed) == HEADER
+    late = threading.Timer(0.25, lambda: os.write(descriptor, whole[50:]))
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    late.start()
+    assert next(followed) == _copy(1)
+    late.join()
+    os.close(descriptor)
+
+
+def test_follow_ends_when_told(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    _write(path, HEADER, range(1, 3))
+    stop = threading.Event()
+    stop.set()
+    assert [type(record).__name__ for record in follow(path, stop)] == ["Header", "Copy", "Copy", "Footer"]
+
+
+def test_reading_holds_no_descriptor(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    _write(path, HEADER, range(1, 30), max_bytes=2048)
+    before = sorted(os.listdir("/proc/self/fd"))
+    assert next(read(path)) == HEADER
+    list(current(path))
+    assert sorted(os.listdir("/proc/self/fd")) == before

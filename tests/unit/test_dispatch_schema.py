@@ -1,0 +1,165 @@
+"""The log is a promise: a change must be meant, documented, and counted in SCHEMA where it breaks readers."""
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fusecopy.dispatch import records
+
+DOCUMENT = (Path(__file__).parents[2] / "docs/dispatch-log.md").read_text()
+
+DISPATCH = "typing.Literal['dispatched', 'fallback', 'bypassed', 'refused', 'unknown']"
+TEXT, NUMBER, MAYBE_TEXT, MAYBE_NUMBER = "str", "int", "str | None", "int | None"
+
+PROMISED = {
+    "Attempt": {
+        "path": TEXT,
+        "off_in": NUMBER,
+        "off_out": NUMBER,
+        "length": NUMBER,
+        "carried": NUMBER,
+        "errno": MAYBE_TEXT,
+        "reason": TEXT,
+    },
+    "Requests": {
+        "copies": NUMBER,
+        "reads": NUMBER,
+        "read_bytes": NUMBER,
+        "writes": NUMBER,
+        "write_bytes": NUMBER,
+    },
+    "Header": {
+        "time": TEXT,
+        "schema": NUMBER,
+        "fusecopy": TEXT,
+        "pyfuse3": TEXT,
+        "libfuse": TEXT,
+        "kernel": TEXT,
+        "protocol": TEXT,
+        "pid": NUMBER,
+        "uid": NUMBER,
+        "backing": TEXT,
+        "filesystem": TEXT,
+        "mount": TEXT,
+        "connection": NUMBER,
+        "policy": TEXT,
+    },
+    "Copy": {
+        "seq": NUMBER,
+        "time": TEXT,
+        "mono_ns": NUMBER,
+        "pid": NUMBER,
+        "comm": TEXT,
+        "uid": NUMBER,
+        "asked": TEXT,
+        "src": TEXT,
+        "dst": TEXT,
+        "src_b64": MAYBE_TEXT,
+        "dst_b64": MAYBE_TEXT,
+        "off_in": NUMBER,
+        "off_out": NUMBER,
+        "length": NUMBER,
+        "copied": NUMBER,
+        "dispatch": DISPATCH,
+        "path": TEXT,
+        "paths": "dict[str, int]",
+        "attempts": "list[fusecopy.dispatch.records.Attempt]",
+        "shared": MAYBE_NUMBER,
+        "shared_before": MAYBE_NUMBER,
+        "holes": NUMBER,
+        "proof": TEXT,
+        "rewritten": MAYBE_NUMBER,
+        "errno": MAYBE_TEXT,
+        "cause": MAYBE_TEXT,
+        "remedy": MAYBE_TEXT,
+        "duration_us": NUMBER,
+        "requests": "Requests",
+        "driver": TEXT,
+    },
+    "Flow": {
+        "seq": NUMBER,
+        "time": TEXT,
+        "mono_ns": NUMBER,
+        "pid": NUMBER,
+        "comm": TEXT,
+        "uid": NUMBER,
+        "dst": TEXT,
+        "dst_b64": MAYBE_TEXT,
+        "driver": TEXT,
+        "duration_us": NUMBER,
+        "requests": "Requests",
+    },
+    "Policy": {"time": TEXT, "uid": NUMBER, "policy": TEXT},
+    "Lost": {"time": TEXT, "count": NUMBER},
+    "Totals": {
+        "copies": "dict[str, int]",
+        "bytes": "dict[str, int]",
+        "shared": NUMBER,
+        "rewritten": NUMBER,
+    },
+    "Footer": {"time": TEXT, "totals": "Totals", "lost": NUMBER},
+}
+
+
+def _fields(name: str) -> dict[str, str]:
+    described = msgspec.structs.fields(getattr(records, name))
+    return {field.encode_name: _name(field.type) for field in described}
+
+
+def _name(kind: object) -> str:
+    return kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
+
+
+def test_schema_version_is_promised() -> None:
+    assert records.SCHEMA == 1
+
+
+def test_every_record_is_promised() -> None:
+    structs = {
+        name
+        for name, kind in vars(records).items()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    }
+    assert structs == set(PROMISED)
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_fields_and_types_are_promised(name: str) -> None:
+    assert _fields(name) == PROMISED[name]
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_every_field_is_documented(name: str) -> None:
+    explained = re.sub(r"^ {4}.*$", "", DOCUMENT, flags=re.MULTILINE)
+    documented = {part for quoted in re.findall(r"`([^`\n]+)`", explained) for part in quoted.split(".")}
+    assert set(PROMISED[name]) <= documented
+
+
+def test_documented_examples_are_records() -> None:
+    examples = re.findall(r"^ {4}(\{.*\})$", DOCUMENT, flags=re.MULTILINE)
+    decoded = [msgspec.json.decode(example, type=records.Record) for example in examples]
+    assert [type(record).__name__ for record in decoded] == [
+        "Header",
+        "Copy",
+        "Flow",
+        "Policy",
+        "Lost",
+        "Footer",
+    ]
+    for example, record in zip(examples, decoded, strict=True):
+        assert json.loads(msgspec.json.encode(record)) == json.loads(example)
+
+
+def test_encode_path_keeps_utf8_as_it_is() -> None:
+    assert records.encode_path("d/grün".encode()) == ("d/grün", None)
+
+
+def test_encode_path_keeps_other_bytes_beside() -> None:
+    assert records.encode_path(b"d/\xff") == ("d/\ufffd", "ZC//")
+
+
+def test_timestamp_has_milliseconds_and_offset() -> None:
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", records.timestamp())
