@@ -15,7 +15,7 @@ class Group:
         asked: bytes the programs asked for.
         copied: bytes that were copied.
         shared: bytes proven shared; `unprovable` copies are not in it.
-        unprovable: copies of which it is not known how much they share.
+        unprovable: copies that copied something and of which it is not known how much they share.
         rewritten: bytes physically written again; `unmeasured` copies are not in it.
         unmeasured: copies of which it is not known how much was written.
         requests: FUSE requests that served them.
@@ -38,7 +38,7 @@ class Group:
         self.asked += copy.length
         self.copied += copy.copied
         self.shared += copy.shared or 0
-        self.unprovable += copy.shared is None
+        self.unprovable += copy.shared is None and copy.copied > 0
         self.rewritten += copy.rewritten or 0
         self.unmeasured += copy.rewritten is None
         self.requests += count(copy.requests)

@@ -1,0 +1,77 @@
+"""Sizes, durations and table lines for people."""
+
+import os
+from collections.abc import Sequence
+from typing import IO, Literal, NamedTuple
+
+UNITS = "KMGTPE"
+
+Colour = Literal["auto", "always", "never"]
+
+
+class Column(NamedTuple):
+    """A table's column: text is set left and cut to its width, numbers are set right and never cut.
+
+    A text column of width 0 takes what comes; the last one of a table.
+    """
+
+    title: str
+    width: int
+    number: bool = False
+
+
+def row(columns: Sequence[Column], cells: Sequence[str]) -> str:
+    """One line of a table."""
+    return " ".join(_fit(column, cell) for column, cell in zip(columns, cells, strict=True))
+
+
+def header(columns: Sequence[Column]) -> str:
+    """The line with the columns' titles."""
+    return row(columns, [column.title for column in columns])
+
+
+def size(count: int) -> str:
+    """Bytes in at most five characters: 0, 1023, 1.0K, 64K, 8.0M. Units are powers of 1024."""
+    if count < 1024:
+        return str(count)
+    value, power = count / 1024, 0
+    while value >= 1023.5:
+        value, power = value / 1024, power + 1
+    return f"{value:.1f}{UNITS[power]}" if value < 9.95 else f"{value:.0f}{UNITS[power]}"
+
+
+def milliseconds(microseconds: int) -> str:
+    """Milliseconds with one decimal below 10."""
+    value = microseconds / 1000
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share, rounded down: 100% is said of the whole alone, and 0% of nothing alone."""
+    if whole <= 0:
+        return "-"
+    if 0 < part * 100 < whole:
+        return "<1%"
+    return f"{part * 100 // whole}%"
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would obey: such characters are shown as escapes."""
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def use_colour(when: Colour, stream: IO[str]) -> bool:
+    """Whether to colour what goes to `stream`. NO_COLOR in the environment wins over everything."""
+    if os.environ.get("NO_COLOR") or when == "never":
+        return False
+    return when == "always" or stream.isatty()
+
+
+def _fit(column: Column, cell: str) -> str:
+    if column.number:
+        return cell.rjust(column.width)
+    return cell[: column.width].ljust(column.width) if column.width else cell
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

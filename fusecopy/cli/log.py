@@ -1,0 +1,286 @@
+"""fusecopy log: show what became of the copies in a mount."""
+
+import errno
+import os
+import shutil
+import sys
+import textwrap
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from fusecopy.cli.format import (
+    Colour,
+    Column,
+    header,
+    milliseconds,
+    percent,
+    printable,
+    row,
+    size,
+    use_colour,
+)
+from fusecopy.dispatch.reader import Line, lines
+from fusecopy.dispatch.records import Copy, Dispatch, Flow, Lost, Policy, Record
+from fusecopy.dispatch.selection import Selection
+from fusecopy.dispatch.summary import Group, Summary
+from fusecopy.errors import LogError, UsageError
+
+FILESYSTEM = "fuse.fusecopy"
+LOG_ATTRIBUTE = "user.fusecopy.log"
+
+COPIES = [
+    Column("TIME", 8),
+    Column("PID", 7),
+    Column("COMM", 10),
+    Column("SIZE", 5, number=True),
+    Column("DISPATCH", 10),
+    Column("PATH", 15),
+    Column("SHARED", 6, number=True),
+    Column("MS", 6, number=True),
+    Column("FILE", 0),
+]
+
+SUMS = [
+    Column("COPIES", 7, number=True),
+    Column("ASKED", 6, number=True),
+    Column("SHARED", 7, number=True),
+    Column("REWRITTEN", 9, number=True),
+    Column("REQUESTS", 8, number=True),
+]
+
+DISPATCHES = get_args(Dispatch)
+
+COLOURS = {"dispatched": "green", "fallback": "yellow", "refused": "red"}
+
+WIDTH = 79
+
+
+@click.command("log")
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+@click.option("-F", "--follow", is_flag=True, help="Go on with the copies that come; ^C ends it.")
+@click.option("-p", "--pid", "pids", type=int, multiple=True, help="Only of this process; may be repeated.")
+@click.option("-n", "--comm", default="", help="Only of programs whose name contains this.")
+@click.option("-P", "--path", "glob", default="", metavar="GLOB", help="Only where either file matches.")
+@click.option(
+    "-e", "--dispatch", "chosen", metavar="LIST", help="Only of these dispatches: " + ",".join(DISPATCHES)
+)
+@click.option("-x", "failures", is_flag=True, help="Only fallbacks and refusals.")
+@click.option("-c", "--summary", is_flag=True, help="Sums instead of copies.")
+@click.option("-N", "--count", type=click.IntRange(min=1), help="Stop after so many copies.")
+@click.option("--all", "everything", is_flag=True, help="Earlier mounts too, not only the newest.")
+@click.option("--json", "as_json", is_flag=True, help="The records as they stand in the log, one a line.")
+@click.option("-q", "--quiet", is_flag=True, help="No causes and remedies.")
+@click.option("--color", "colour", type=click.Choice(get_args(Colour)), default="auto", show_default=True)
+def log(
+    target: Path | None,
+    follow: bool,
+    pids: tuple[int, ...],
+    comm: str,
+    glob: str,
+    chosen: str | None,
+    failures: bool,
+    summary: bool,
+    count: int | None,
+    everything: bool,
+    as_json: bool,
+    quiet: bool,
+    colour: Colour,
+) -> None:
+    """Show what became of the copies in a mount.
+
+    TARGET is a mount point or a log file; without it, the only mount there is. DISPATCH says whether
+    the copy was dispatched to fusecopy, moved by the kernel (fallback), moved by the program
+    (bypassed), or refused. SHARED is what is proven to share extents with the source; `?` where the
+    backing cannot tell.
+    """
+    selection = Selection(frozenset(pids), comm, glob, _dispatches(chosen, failures))
+    stop = threading.Event() if follow else None
+    with _ended_quietly(follow):
+        stored = lines(find_log(target), since_mount=not everything, stop=stop)
+        picked = _pick(stored, selection, count)
+        if summary:
+            _show_summary(picked, follow)
+        elif as_json:
+            for line in picked:
+                click.echo(line.text, nl=False)
+        else:
+            _show_copies(picked, quiet, use_colour(colour, sys.stdout))
+
+
+def find_log(target: Path | None) -> Path:
+    """The log that `target` means: a file itself, a mount point by its attribute.
+
+    Raises:
+        UsageError: it is neither, or was not given and there is not exactly one mount.
+        LogError: the mount does not answer.
+    """
+    if target is None:
+        target = only_mount(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
+    try:
+        return Path(os.fsdecode(os.getxattr(target, LOG_ATTRIBUTE))) if target.is_dir() else target
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise UsageError(
+                f"{target} is not the root of a fusecopy mount that has a log",
+                "Name the mount point, or the log file.",
+            ) from error
+        raise LogError(
+            f"{target}: the mount does not tell its log: {error.strerror}", "Name the log file instead."
+        ) from error
+
+
+def only_mount(mountinfo: str) -> Path:
+    """The mount point of the one fusecopy mount in the text of /proc/self/mountinfo. Raises UsageError."""
+    points = sorted({_unescaped(line.split()[4]) for line in mountinfo.splitlines() if _is_ours(line)})
+    if not points:
+        raise UsageError("there is no fusecopy mount here", "Name a log file.")
+    if len(points) > 1:
+        raise UsageError(f"there are several fusecopy mounts: {', '.join(points)}", "Name one of them.")
+    return Path(points[0])
+
+
+def _is_ours(line: str) -> bool:
+    return line.partition(" - ")[2].split()[0] == FILESYSTEM
+
+
+def _unescaped(field: str) -> str:
+    """A mount point as it is; mountinfo has space, tab, newline and backslash as octal escapes."""
+    for character in " \t\n\\":
+        field = field.replace(f"\\{ord(character):03o}", character)
+    return field
+
+
+def _dispatches(chosen: str | None, failures: bool) -> frozenset[str]:
+    """What -e and -x choose. Raises UsageError."""
+    if chosen is None:
+        return frozenset(["fallback", "refused"] if failures else [])
+    if failures:
+        raise UsageError("-x and -e exclude each other", "-x means -e fallback,refused.")
+    names = frozenset(chosen.split(","))
+    if unknown := names - frozenset(DISPATCHES):
+        raise UsageError(
+            f"there is no dispatch {', '.join(sorted(unknown))}", f"Choose from {','.join(DISPATCHES)}."
+        )
+    return names
+
+
+@contextmanager
+def _ended_quietly(follow: bool) -> Iterator[None]:
+    """End in order on ^C when following, and when the reader of a pipe has gone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+    except BrokenPipeError:
+        # What is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _pick(stored: Iterable[Line], selection: Selection, count: int | None) -> Iterator[Line]:
+    """The lines that are wanted, up to so many copies and flows."""
+    for line in stored:
+        if not selection.wants(line.record):
+            continue
+        yield line
+        if count is not None and isinstance(line.record, Copy | Flow):
+            count -= 1
+            if not count:
+                return
+
+
+def _show_copies(picked: Iterable[Line], quiet: bool, coloured: bool) -> None:
+    # On a terminal a screen is the titles, the copies, and the line that the cursor is on.
+    page = max(1, shutil.get_terminal_size().lines - 2) if sys.stdout.isatty() else sys.maxsize
+    click.echo(header(COPIES))
+    shown = 0
+    for line in picked:
+        for text in _texts(line.record, quiet):
+            if shown == page:
+                click.echo(header(COPIES))
+                shown = 0
+            click.echo(_painted(text, line.record) if coloured else text, color=coloured)
+            shown += 1
+
+
+def _painted(text: str, record: Record) -> str:
+    return click.style(text, fg=COLOURS.get(record.dispatch)) if isinstance(record, Copy) else text
+
+
+def _texts(record: Record, quiet: bool) -> list[str]:
+    """The lines that show one record."""
+    match record:
+        case Copy():
+            return [_copy_row(record), *([] if quiet else _explanation(record))]
+        case Flow():
+            return [_flow_row(record)]
+        case Policy():
+            return [f"  {record.time[11:19]} policy is now {printable(record.policy)}"]
+        case Lost():
+            return [f"  {record.count} records were lost here"]
+        case _:
+            return []
+
+
+def _copy_row(copy: Copy) -> str:
+    unprovable = copy.shared is None and copy.copied
+    shared = "?" if unprovable else percent(copy.shared or 0, copy.copied - copy.holes)
+    moved = size(copy.copied or copy.length)
+    return _row(copy, moved, copy.dispatch, copy.path, shared)
+
+
+def _flow_row(flow: Flow) -> str:
+    """Bytes written with no source in the mount: not known to be a copy, so it has no dispatch."""
+    return _row(flow, size(flow.requests.write_bytes), "-", "client", "-")
+
+
+def _row(record: Copy | Flow, moved: str, dispatch: str, path: str, shared: str) -> str:
+    ms = milliseconds(record.duration_us)
+    clock = record.time[11:19]
+    pid, comm, name = str(record.pid), printable(record.comm), printable(record.dst)
+    return row(COPIES, [clock, pid, comm, moved, dispatch, path, shared, ms, name])
+
+
+def _explanation(copy: Copy) -> list[str]:
+    """Errno, cause and remedy, as far as they are known, indented."""
+    why = ": ".join(part for part in (copy.errno, copy.cause) if part)
+    text = printable(" ".join(part for part in (why, copy.remedy) if part))
+    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _show_summary(picked: Iterable[Line], follow: bool) -> None:
+    summary = Summary()
+    with _ended_quietly(follow):
+        for line in picked:
+            summary.add(line.record)
+    paths = {f"{dispatch:10} {path}": group for (dispatch, path), group in summary.by_path.items()}
+    _show_sums(Column(f"{'DISPATCH':10} PATH", 26), {**paths, "total": summary.total})
+    click.echo()
+    _show_sums(Column("COMM", 26), {printable(comm): group for comm, group in summary.by_program.items()})
+    if summary.flows:
+        click.echo(f"\n{summary.flows} flows of writes with no source in the mount")
+    if summary.lost:
+        click.echo(f"\n{summary.lost} records were lost and are not in these sums")
+
+
+def _show_sums(name: Column, groups: dict[str, Group]) -> None:
+    columns = [name, *SUMS]
+    click.echo(header(columns))
+    for title, group in groups.items():
+        click.echo(row(columns, [title, *_sums(group)]))
+
+
+def _sums(group: Group) -> list[str]:
+    """A group's cells; a plus where some copies could not be measured and the sum is a minimum."""
+    return [
+        str(group.copies),
+        size(group.asked),
+        size(group.shared) + "+" * bool(group.unprovable),
+        size(group.rewritten) + "+" * bool(group.unmeasured),
+        str(group.requests),
+    ]

@@ -1,0 +1,456 @@
+"""fusecopy log: what it prints, chooses and refuses, and how it ends."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fusecopy.cli.format import header, milliseconds, percent, printable, size
+from fusecopy.cli.log import COPIES, find_log, log, only_mount
+from fusecopy.dispatch.records import Copy, Flow, Header, Policy, Record, Requests
+from fusecopy.dispatch.writer import Writer
+from fusecopy.errors import LogError, UsageError
+
+HEADER = Header(
+    time="2026-03-01T06:45:00.000+01:00",
+    schema=1,
+    fusecopy="0.1.0",
+    pyfuse3="3.5.0",
+    libfuse="3.14.0",
+    kernel="6.18.44",
+    protocol="7.45",
+    pid=4711,
+    uid=0,
+    backing="/data",
+    filesystem="btrfs",
+    mount="/mnt/copy",
+    connection=52,
+    policy="reflink",
+)
+
+MIB = 1 << 20
+
+
+def _copy(seq: int, **changes: Any) -> Copy:
+    values: dict[str, Any] = {
+        "seq": seq,
+        "time": f"2026-03-01T06:47:{seq % 60:02}.113+01:00",
+        "mono_ns": seq,
+        "pid": 9713,
+        "comm": "cp",
+        "uid": 1000,
+        "asked": "copy_file_range",
+        "src": "a",
+        "dst": "b",
+        "off_in": 0,
+        "off_out": 0,
+        "length": 1024 * MIB,
+        "copied": 1024 * MIB,
+        "dispatch": "dispatched",
+        "path": "reflink",
+        "shared": 1024 * MIB,
+        "proof": "fiemap",
+        "rewritten": 0,
+        "duration_us": 412,
+        "requests": Requests(copies=1),
+    }
+    return Copy(**{**values, **changes})
+
+
+FALLBACK = _copy(
+    2,
+    pid=9788,
+    dispatch="fallback",
+    path="kernel-splice",
+    src="d/a",
+    dst="x1",
+    length=8 * MIB,
+    copied=8 * MIB,
+    shared=0,
+    proof="written",
+    rewritten=8 * MIB,
+    duration_us=31000,
+    requests=Requests(1, 33, 8 * MIB, 128, 8 * MIB),
+)
+REFUSED = _copy(
+    3,
+    comm="install",
+    dispatch="refused",
+    path="-",
+    dst="new\n\x1b[31mline",
+    length=300000,
+    copied=0,
+    shared=0,
+    proof="-",
+    errno="EXDEV",
+    cause="The source lies on another filesystem.",
+    remedy="Copy both to one filesystem first, since extents cannot be shared between two of them.",
+)
+BYPASSED = _copy(
+    4,
+    pid=9901,
+    comm="python3-with-a-long-name",
+    dispatch="bypassed",
+    path="client",
+    dst="py1",
+    length=4 * MIB,
+    copied=4 * MIB,
+    shared=None,
+    proof="unprovable",
+    rewritten=None,
+    duration_us=18000,
+    requests=Requests(0, 32, 4 * MIB, 64, 4 * MIB),
+)
+FLOW = Flow(
+    seq=5,
+    time="2026-03-01T06:47:05.000+01:00",
+    mono_ns=5,
+    pid=77,
+    comm="tar",
+    uid=0,
+    dst="out",
+    duration_us=1500,
+    requests=Requests(writes=3, write_bytes=300),
+)
+POLICY = Policy("2026-03-01T06:48:00.000+01:00", 0, "splice")
+EVENTS: list[Record] = [_copy(1), FALLBACK, REFUSED, BYPASSED, FLOW, POLICY]
+
+TABLE = """\
+TIME     PID     COMM        SIZE DISPATCH   PATH            SHARED     MS FILE
+06:47:01 9713    cp          1.0G dispatched reflink           100%    0.4 b
+06:47:02 9788    cp          8.0M fallback   kernel-splice       0%     31 x1
+06:47:03 9713    install     293K refused    -                    -    0.4 new\\n\\x1b[31mline
+  EXDEV: The source lies on another filesystem. Copy both to one filesystem
+  first, since extents cannot be shared between two of them.
+06:47:04 9901    python3-wi  4.0M bypassed   client               ?     18 py1
+06:47:05 77      tar          300 -          client               -    1.5 out
+  06:48:00 policy is now splice
+"""
+
+SUMS = """\
+DISPATCH   PATH             COPIES  ASKED  SHARED REWRITTEN REQUESTS
+dispatched reflink               1   1.0G    1.0G         0        1
+fallback   kernel-splice         1   8.0M       0      8.0M      162
+refused    -                     1   293K       0         0        1
+bypassed   client                1   4.0M      0+        0+       96
+total                            4   1.0G   1.0G+     8.0M+      260
+
+COMM                        COPIES  ASKED  SHARED REWRITTEN REQUESTS
+cp                               2   1.0G    1.0G      8.0M      163
+install                          1   293K       0         0        1
+python3-with-a-long-name         1   4.0M      0+        0+       96
+
+1 flows of writes with no source in the mount
+"""
+
+
+def _write(path: Path, records: list[Record], pid: int = 4711) -> Path:
+    values = {field: getattr(HEADER, field) for field in HEADER.__struct_fields__}
+    writer = Writer(path, Header(**{**values, "pid": pid}))
+    for record in records:
+        writer.put(record)
+    writer.close()
+    return path
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A log with two mounts: one copy in the first, one of every kind in the second."""
+    path = tmp_path / "log"
+    _write(path, [_copy(1, dst="earlier")], pid=1)
+    return _write(path, EVENTS)
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(log, [str(argument) for argument in arguments])
+
+
+def _shown(*arguments: str | Path) -> str:
+    result = _run(*arguments)
+    assert result.exception is None, result.exception
+    assert result.stderr == ""
+    return result.stdout
+
+
+def _seqs(output: str) -> list[int]:
+    return [record["seq"] for record in map(json.loads, output.splitlines()) if "seq" in record]
+
+
+@contextmanager
+def _command(*arguments: str | Path, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
+    """The command as a process of its own."""
+    program = "from fusecopy.cli.log import log; log()"
+    environment = {**os.environ, "LINES": "5", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment.pop("NO_COLOR", None)
+    words = [sys.executable, "-c", program, *map(str, arguments)]
+    process = subprocess.Popen(words, stdout=stdout, stderr=subprocess.PIPE, env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def test_table(stored: Path) -> None:
+    assert _shown(stored) == TABLE
+
+
+def test_table_fits_a_terminal() -> None:
+    assert len(header(COPIES)) < 80
+    assert max(map(len, TABLE.splitlines()[:3])) < 80
+
+
+def test_quiet_omits_causes(stored: Path) -> None:
+    assert _shown("-q", stored) == "".join(
+        line for line in TABLE.splitlines(keepends=True) if "EXDEV" not in line and "first," not in line
+    )
+
+
+def test_refusal_shares_nothing_rather_than_an_unknown_amount(tmp_path: Path) -> None:
+    path = _write(tmp_path / "log", [_copy(1, dispatch="refused", copied=0, shared=None, rewritten=0)])
+    assert _shown(path).splitlines()[1].split()[-3] == "-"
+    assert "+" not in _shown("-c", path)
+
+
+def test_lost_records_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b'{"type":"lost","time":"2026-03-01T06:51:00.000+01:00","count":12}\n')
+    assert _shown(path).splitlines()[1:] == ["  12 records were lost here"]
+    assert _shown("-c", path).splitlines()[-1] == "12 records were lost and are not in these sums"
+
+
+def test_json_is_the_log_verbatim(stored: Path) -> None:
+    with stored.open("ab") as file:
+        file.write(b'{"type":"policy","time":"t","uid":1,"policy":"p","new":[1, 2]}\n')
+    assert _shown("--json", "--all", stored).encode() == stored.read_bytes()
+
+
+def test_only_the_newest_mount_unless_all(stored: Path) -> None:
+    assert _seqs(_shown("--json", stored)) == [1, 2, 3, 4, 5]
+    assert _seqs(_shown("--json", "--all", stored)) == [1, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "seqs"),
+    [
+        ("-p 9788", [2]),
+        ("-p 9788 -p 77", [2, 5]),
+        ("-n py", [4]),
+        ("-P x*", [2]),
+        ("-P d/*", [2]),
+        ("-P *a", [1, 2, 3, 4]),
+        ("-e dispatched,bypassed", [1, 4]),
+        ("-x", [2, 3]),
+        ("-x -n cp", [2]),
+        ("-N 2", [1, 2]),
+        ("-N 1 -x", [2]),
+    ],
+)
+def test_choice(stored: Path, options: str, seqs: list[int]) -> None:
+    assert _seqs(_shown("--json", *options.split(), stored)) == seqs
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [("-e copied", "no dispatch copied"), ("-x -e fallback", "exclude")]
+)
+def test_choice_that_makes_no_sense(stored: Path, options: str, message: str) -> None:
+    result = _run(*options.split(), stored)
+    assert isinstance(result.exception, UsageError)
+    assert message in result.exception.message
+
+
+def test_summary(stored: Path) -> None:
+    assert _shown("-c", stored) == SUMS
+
+
+def test_colours_when_told_and_never_with_no_color(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = _shown("--color", "always", stored).splitlines()
+    assert coloured[2].startswith("\x1b[33m")
+    assert coloured[3].startswith("\x1b[31m")
+    assert _shown("--color", "auto", stored) == TABLE
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert _shown("--color", "always", stored) == TABLE
+
+
+def test_mount_point_tells_its_log(stored: Path, tmp_path: Path) -> None:
+    point = tmp_path / "point"
+    point.mkdir()
+    os.setxattr(point, "user.fusecopy.log", os.fsencode(stored))
+    assert find_log(point) == stored
+    assert _shown(point) == TABLE
+
+
+def test_directory_that_is_no_mount(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not the root of a fusecopy mount"):
+        find_log(tmp_path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    result = _run(tmp_path / "nothing")
+    assert isinstance(result.exception, LogError)
+    assert result.exception.exit_status == 22
+
+
+OTHER = "23 1 0:22 / /mnt/other rw,relatime shared:1 - fuse.sshfs fusecopy rw\n"
+ONE = "36 35 0:52 / /mnt/my\\040copies\\134040 rw,nosuid - fuse.fusecopy /data rw,user_id=0,group_id=0\n"
+TWO = "37 35 0:53 / /mnt/b rw,nosuid shared:7 master:2 - fuse.fusecopy /data rw,user_id=0,group_id=0\n"
+
+
+def test_the_only_mount_is_found() -> None:
+    assert only_mount(OTHER + ONE + ONE) == Path("/mnt/my copies\\040")
+
+
+def test_no_mount() -> None:
+    with pytest.raises(UsageError, match="there is no fusecopy mount"):
+        only_mount(OTHER)
+
+
+def test_several_mounts_are_named() -> None:
+    with pytest.raises(UsageError, match=r"several fusecopy mounts: /mnt/b, /mnt/my copies\\040"):
+        only_mount(ONE + TWO)
+
+
+def test_follow_shows_what_comes_and_ends_on_interrupt(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    writer = Writer(path, HEADER)
+    writer.put(_copy(1))
+    assert writer.flush()
+    with _command("-F", path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"TIME ")
+        assert process.stdout.readline().startswith(b"06:47:01 ")
+        writer.put(FALLBACK)
+        assert process.stdout.readline().startswith(b"06:47:02 ")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=10) == (b"", b"")
+        assert process.returncode == 0
+    writer.close()
+
+
+def test_follow_ends_after_its_count(stored: Path) -> None:
+    with _command("-F", "-N", "2", "--json", stored) as process:
+        output, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, b"")
+    assert _seqs(output.decode()) == [1, 2]
+
+
+def test_interrupted_follow_prints_its_summary(stored: Path) -> None:
+    with _command("-F", "-c", stored) as process:
+        _await_follower(process.pid, stored)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, b"")
+    assert output.decode() == SUMS
+
+
+def _await_follower(pid: int, path: Path) -> None:
+    """Wait until the process has read the log to its end, by its own descriptor's position."""
+    deadline = os.times().elapsed + 10
+    while os.times().elapsed < deadline:
+        for name in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                same = os.path.samefile(name, path)
+                position = Path(f"/proc/{pid}/fdinfo/{name.name}").read_text().split()[1]
+            except FileNotFoundError:
+                continue
+            # The pass before, which looks for the newest mount, ends there too but does not wait.
+            if same and int(position) == path.stat().st_size and _waits(pid):
+                return
+    pytest.fail("the log was never read to its end")
+
+
+def _waits(pid: int) -> bool:
+    return "futex" in Path(f"/proc/{pid}/wchan").read_text()
+
+
+def test_broken_pipe_is_silent(tmp_path: Path) -> None:
+    path = _write(tmp_path / "log", [_copy(seq) for seq in range(1, 2001)])
+    with _command(path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=10) == 0
+
+
+def test_header_is_repeated_each_screen_on_a_terminal(stored: Path) -> None:
+    ours, theirs = pty.openpty()
+    with _command("--color", "never", stored, stdout=theirs) as process:
+        os.close(theirs)
+        shown = _drained(ours).replace("\r\n", "\n")
+        assert process.wait(timeout=10) == 0
+    titles, *texts = TABLE.splitlines()
+    pages = [texts[:3], texts[3:6], texts[6:]]
+    assert shown.splitlines() == [line for page in pages for line in [titles, *page]]
+
+
+def test_terminal_is_coloured(stored: Path) -> None:
+    ours, theirs = pty.openpty()
+    with _command("-N", "1", stored, stdout=theirs) as process:
+        os.close(theirs)
+        shown = _drained(ours)
+        assert process.wait(timeout=10) == 0
+    assert "\x1b[32m06:47:01" in shown
+
+
+def _drained(terminal: int) -> str:
+    """All that is written to a terminal until its other side is closed, which reads as EIO."""
+    data = b""
+    try:
+        while chunk := os.read(terminal, 4096):
+            data += chunk
+    except OSError:
+        pass
+    finally:
+        os.close(terminal)
+    return data.decode()
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0"),
+        (1023, "1023"),
+        (1024, "1.0K"),
+        (10188, "9.9K"),
+        (10189, "10K"),
+        (65536, "64K"),
+        (1023 << 10, "1023K"),
+        ((1024 << 10) - 1, "1.0M"),
+        (8 << 20, "8.0M"),
+        (1 << 40, "1.0T"),
+        ((1 << 63) - 1, "8.0E"),
+    ],
+)
+def test_size(count: int, shown: str) -> None:
+    assert size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("us", "shown"), [(0, "0.0"), (412, "0.4"), (9949, "9.9"), (9950, "10"), (31000, "31")]
+)
+def test_milliseconds(us: int, shown: str) -> None:
+    assert milliseconds(us) == shown
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "shown"),
+    [(0, 0, "-"), (0, 9, "0%"), (1, 1000, "<1%"), (10, 1000, "1%"), (999, 1000, "99%"), (1000, 1000, "100%")],
+)
+def test_percent(part: int, whole: int, shown: str) -> None:
+    assert percent(part, whole) == shown
+
+
+def test_printable_escapes_what_a_terminal_obeys() -> None:
+    assert printable("grün \x1b]0;\u202e\udcff") == "grün \\x1b]0;\\u202e\\udcff"
