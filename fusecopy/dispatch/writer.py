@@ -16,7 +16,7 @@ QUEUE_LIMIT = 4096
 """Records that may wait, besides as many in the thread's hands; what comes beyond is dropped and counted."""
 
 LINGER_SECONDS = 0.05
-"""How long records are gathered before they are written: waking for each took 30 us more of the server's CPU."""
+"""How long records are gathered before they are written: waking for each cost the server 30 us more CPU."""
 
 RETRY_SECONDS = 1.0
 """How long to wait before a file that could not be written is tried again."""

@@ -1,6 +1,5 @@
-"""The writer and the reader, on real files: order, rotation, failures, and what a reader makes of damage."""
+"""The writer, on real files: order, rotation, threads, and files, directories and disks that fail."""
 
-import errno
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fusecopy.dispatch.reader import current, follow, lines, read
+from fusecopy.dispatch.reader import current, read
 from fusecopy.dispatch.records import Copy, Footer, Header, Lost, Policy, Record, Requests, Totals
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import LogError
@@ -203,33 +202,6 @@ def test_rotation_keeps_order_and_header(tmp_path: Path) -> None:
     assert 1 < seqs[0] < 30
 
 
-def test_current_begins_with_the_newest_mount_over_rotations(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    _write(path, _header(1), range(1, 6), max_bytes=4096)
-    _write(path, _header(2), range(1, 16), max_bytes=4096)
-    assert (tmp_path / "log.2").exists()
-    assert _seqs(read(path)) == [*range(1, 6), *range(1, 16)]
-    assert _seqs(current(path)) == list(range(1, 16))
-    assert {record.pid for record in current(path) if isinstance(record, Header)} == {2}
-
-
-@pytest.mark.parametrize("rotations", [[], ["log.1"], ["log.1", "log.2"]])
-def test_header_written_again_is_no_new_mount(tmp_path: Path, rotations: list[str]) -> None:
-    path = tmp_path / "log"
-    writer = Writer(path, HEADER)
-    writer.put(_copy(1))
-    for number, _ in enumerate(rotations, start=2):
-        assert writer.flush()
-        if (tmp_path / "log.1").exists():
-            (tmp_path / "log.1").rename(tmp_path / "log.2")
-        path.rename(tmp_path / "log.1")
-        writer.reopen()
-        writer.put(_copy(number))
-    writer.reopen()
-    writer.close()
-    assert _seqs(current(path)) == list(range(1, len(rotations) + 2))
-
-
 def test_reopen_makes_the_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "log"
     writer = Writer(path, HEADER)
@@ -357,133 +329,3 @@ def test_writer_refuses_what_cannot_be_a_log(tmp_path: Path, where: str) -> None
         path = Path("/proc/self/nowhere/log")
     with pytest.raises(LogError, match=f"{path}: the dispatch log cannot be written"):
         Writer(path, HEADER)
-
-
-def test_unknown_fields_and_records_are_passed_over(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    copy = json.loads(msgspec.json.encode(_copy(1)))
-    stored = [
-        msgspec.json.encode(HEADER),
-        json.dumps({"type": "weather", "rain": True}).encode(),
-        json.dumps({**copy, "colour": "blue"}).encode(),
-        b"\xff\xfe not JSON",
-        b"[]",
-    ]
-    path.write_bytes(b"\n".join(stored) + b"\n")
-    assert list(read(path)) == [HEADER, _copy(1)]
-    assert [line.text for line in lines(path)] == [stored[0] + b"\n", stored[2] + b"\n"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (msgspec.json.encode(msgspec.structs.replace(HEADER, schema=2)) + b"\n", "is of schema 2"),
-        (b'{"type":"header","schema":7,"when":"now"}\n', "is of schema 7"),
-        (b"root:x:0:0\n", "is not a dispatch log"),
-        (bytes(17 << 20), "is not a dispatch log"),
-    ],
-    ids=["newer", "much newer", "text", "no lines"],
-)
-def test_what_is_no_log_of_ours_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "log"
-    path.write_bytes(content)
-    with pytest.raises(LogError, match=message):
-        list(read(path))
-    with pytest.raises(LogError, match=message):
-        list(current(path))
-
-
-def test_missing_log_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(LogError, match="there is no such dispatch log"):
-        list(read(tmp_path / "log"))
-
-
-def test_directory_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(LogError, match=os.strerror(errno.EISDIR)):
-        list(read(tmp_path))
-
-
-def test_follow_yields_what_comes_over_rotations(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    writer = Writer(path, HEADER, max_bytes=2048, keep=9)
-    stop = threading.Event()
-    followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
-    numbers = count(1)
-    for batch in (1, 1, 5, 1, 7, 8):  # some end within a file, some begin several
-        expected = [next(numbers) for _ in range(batch)]
-        for seq in expected:
-            writer.put(_copy(seq))
-        assert writer.flush()
-        assert [next(followed) for _ in range(batch)] == expected
-    assert (tmp_path / "log.5").exists()
-    stop.set()
-    assert list(followed) == []
-    writer.close()
-
-
-def test_follow_goes_on_when_its_file_was_rotated_out(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    writer = Writer(path, HEADER, max_bytes=2048, keep=1)
-    stop = threading.Event()
-    followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
-    writer.put(_copy(1))
-    assert writer.flush()
-    assert next(followed) == 1
-    for seq in range(2, 21):  # three fit a file
-        writer.put(_copy(seq))
-    assert writer.flush()
-    kept = _seqs(read(path))
-    assert kept[0] > 4
-    stop.set()
-    assert list(followed) == [2, 3, *kept], "the rest of its own file, then all that is left"
-    writer.close()
-
-
-@pytest.mark.parametrize("how", ["renamed", "removed", "emptied"])
-def test_follow_goes_on_in_a_file_begun_again(tmp_path: Path, how: str) -> None:
-    path = tmp_path / "log"
-    writer = Writer(path, HEADER)
-    stop = threading.Event()
-    followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
-    for seq in (1, 2, 3):
-        writer.put(_copy(seq))
-    assert writer.flush()
-    assert [next(followed) for _ in range(3)] == [1, 2, 3]
-    _take_away(path, how)
-    writer.put(_copy(4))
-    assert writer.flush()
-    assert next(followed) == 4
-    stop.set()
-    writer.close()
-
-
-def test_follow_waits_for_the_rest_of_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    whole = msgspec.json.encode(_copy(1)) + b"\n"
-    path.write_bytes(msgspec.json.encode(HEADER) + b"\n" + whole[:50])
-    stop = threading.Event()
-    followed = follow(path, stop)
-    assert next(followed) == HEADER
-    late = threading.Timer(0.25, lambda: os.write(descriptor, whole[50:]))
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
-    late.start()
-    assert next(followed) == _copy(1)
-    late.join()
-    os.close(descriptor)
-
-
-def test_follow_ends_when_told(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    _write(path, HEADER, range(1, 3))
-    stop = threading.Event()
-    stop.set()
-    assert [type(record).__name__ for record in follow(path, stop)] == ["Header", "Copy", "Copy", "Footer"]
-
-
-def test_reading_holds_no_descriptor(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    _write(path, HEADER, range(1, 30), max_bytes=2048)
-    before = sorted(os.listdir("/proc/self/fd"))
-    assert next(read(path)) == HEADER
-    list(current(path))
-    assert sorted(os.listdir("/proc/self/fd")) == before
