@@ -1,0 +1,132 @@
+"""Builds fusecopy.filesystem._native: system calls of a passthrough that Python's os module lacks."""
+
+from cffi import FFI
+
+DECLARATIONS = """
+typedef int... mode_t;
+#define FUSECOPY_HANDLE_BYTES ...
+#define UTIME_NOW_NS ...
+#define UTIME_OMIT_NS ...
+#define RENAME_NOREPLACE ...
+#define RENAME_EXCHANGE ...
+#define FS_IOC_GETFLAGS ...
+#define FS_IOC_SETFLAGS ...
+#define FS_IOC_FSGETXATTR ...
+#define FS_IOC_FSSETXATTR ...
+
+int fusecopy_openat_cached(int directory, const char *name);
+int fusecopy_file_handle(int fd, char *handle);
+int fusecopy_open_by_handle(int mount_fd, const char *handle, int flags);
+int fusecopy_getdents(int fd, char *buffer, size_t size);
+int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory, const char *new_name,
+                       unsigned int flags);
+int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length);
+int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns, int64_t mtime_s, int64_t mtime_ns);
+int fusecopy_ioctl(int fd, unsigned long cmd, char *argument);
+int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
+"""
+
+SOURCE = r"""
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define UTIME_NOW_NS UTIME_NOW
+#define UTIME_OMIT_NS UTIME_OMIT
+
+/* A file handle as it is kept in Python: its type, its length, its bytes. */
+#define FUSECOPY_HANDLE_BYTES (sizeof(struct file_handle) + MAX_HANDLE_SZ)
+
+static int result(long value)
+{
+    return value < 0 ? -errno : (int)value;
+}
+
+/* Resolves one name from memory alone: EAGAIN where that would wait for a disk (openat2, Linux 5.12). */
+static int fusecopy_openat_cached(int directory, const char *name)
+{
+    struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_CACHED };
+
+    return result(syscall(SYS_openat2, directory, name, &how, sizeof(how)));
+}
+
+/* Returns the number of bytes of `handle` that count. */
+static int fusecopy_file_handle(int fd, char *handle)
+{
+    struct file_handle *h = (struct file_handle *)handle;
+    int mount_id;
+
+    h->handle_bytes = MAX_HANDLE_SZ;
+    if (name_to_handle_at(fd, "", h, &mount_id, AT_EMPTY_PATH) < 0)
+        return -errno;
+    return sizeof(*h) + h->handle_bytes;
+}
+
+static int fusecopy_open_by_handle(int mount_fd, const char *handle, int flags)
+{
+    return result(open_by_handle_at(mount_fd, (struct file_handle *)handle, flags));
+}
+
+static int fusecopy_getdents(int fd, char *buffer, size_t size)
+{
+    return result(syscall(SYS_getdents64, fd, buffer, size));
+}
+
+static int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory, const char *new_name,
+                              unsigned int flags)
+{
+    return result(renameat2(old_directory, old_name, new_directory, new_name, flags));
+}
+
+static int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length)
+{
+    return result(fallocate(fd, mode, off, length));
+}
+
+static int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns, int64_t mtime_s, int64_t mtime_ns)
+{
+    struct timespec times[2] = { { atime_s, atime_ns }, { mtime_s, mtime_ns } };
+
+    return result(utimensat(AT_FDCWD, path, times, 0));
+}
+
+static int fusecopy_ioctl(int fd, unsigned long cmd, char *argument)
+{
+    return result(ioctl(fd, cmd, argument));
+}
+
+/* Changes this thread alone: the raw setgroups, because the C library's changes all threads. setfsuid and
+ * setfsgid report no error, so the result is asked for again. */
+static int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count)
+{
+    if (syscall(SYS_setgroups, count, groups) < 0)
+        return -errno;
+    setfsgid(gid);
+    setfsuid(uid);
+    if ((unsigned int)setfsgid(-1) != gid || (unsigned int)setfsuid(-1) != uid)
+        return -EPERM;
+    return 0;
+}
+"""
+
+ffibuilder = FFI()
+ffibuilder.cdef(DECLARATIONS)
+ffibuilder.set_source(
+    "fusecopy.filesystem._native",
+    SOURCE,
+    define_macros=[("_GNU_SOURCE", None)],
+    extra_compile_args=["-O2", "-Wall", "-Wextra"],
+)
+
+if __name__ == "__main__":
+    ffibuilder.compile(verbose=True)

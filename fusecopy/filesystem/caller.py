@@ -1,0 +1,73 @@
+"""Acting as the process that sent a request, for what it creates.
+
+The kernel has checked the caller's rights (default_permissions). Creation is done with the caller's ids all
+the same, because the backing decides by them whose the new file is, what a setgid directory or a default ACL
+makes of it, which quota pays, and which mode bits survive.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from fusecopy.filesystem import kernel
+
+
+class Context(Protocol):
+    """The caller of a request, as pyfuse3 and fusecopy.libfuse name it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def uid(self) -> int: ...
+    @property
+    def gid(self) -> int: ...
+    @property
+    def umask(self) -> int: ...
+
+
+class Credentials:
+    """The server's own ids, to which every thread returns."""
+
+    def __init__(self) -> None:
+        self.uid, self.gid, self.groups = os.geteuid(), os.getegid(), os.getgroups()
+
+    @contextmanager
+    def of(self, ctx: Context) -> Iterator[None]:
+        """Let this thread act with the caller's filesystem ids; other threads keep theirs.
+
+        Only a root server can, and only a root server serves others (allow_other).
+        """
+        if self.uid != 0 or (ctx.uid, ctx.gid) == (self.uid, self.gid):
+            yield
+            return
+        kernel.become(ctx.uid, ctx.gid, supplementary_groups(ctx.pid))
+        try:
+            yield
+        finally:
+            kernel.become(self.uid, self.gid, self.groups)
+
+
+def supplementary_groups(pid: int) -> list[int]:
+    """The groups of a thread; none where it is gone or in a pid namespace we cannot see."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"Groups:"):
+                    return [int(word) for word in line.split()[1:]]
+    except OSError:
+        pass
+    return []
+
+
+def creation_mode(mode: int, ctx: Context, directory: int) -> int:
+    """The mode to create with in `directory` (an O_PATH descriptor).
+
+    The caller's umask counts unless the directory has a default ACL, which then takes its place
+    (fs/posix_acl.c, posix_acl_create). The server's own umask is 0.
+    """
+    try:
+        os.getxattr(f"/proc/self/fd/{directory}", b"system.posix_acl_default")
+    except OSError:
+        return mode & ~ctx.umask
+    return mode

@@ -1,0 +1,237 @@
+"""Serving copy_file_range: decide by the policy, carry by the ladder, prove, answer, report.
+
+Works on backing descriptors only; writing through the own mount would wait for the lock that the kernel
+holds on the destination until we answer.
+"""
+
+import errno as errnos
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+from fusecopy.copying.ladder import Ladder, carry
+from fusecopy.copying.limits import Budget
+from fusecopy.copying.records import Outcome, Path, Refusal, Request, Sharing
+from fusecopy.copying.refusal import explain
+from fusecopy.copying.sharing import prove, rewritten, shared_bytes
+from fusecopy.filesystem.control import Announcements
+from fusecopy.filesystem.flows import Carried, Declined
+from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
+from fusecopy.filesystem.policy import DECLINES, Policy
+from fusecopy.filesystem.reports import Reporter
+from fusecopy.libfuse import RequestContext
+from fusecopy.observe.caller import Caller, identify
+
+LADDERS: dict[str, Ladder] = {
+    "copy": (Path.SPLICE, Path.READWRITE),
+    "reflink": (Path.REFLINK,),
+    "dedupe": (Path.DEDUPE,),
+}
+"""What a copy announced by `user.fusecopy.how` may do."""
+
+NOT_THIS_WAY = {
+    errnos.EOPNOTSUPP,
+    errnos.EINVAL,
+    errnos.EXDEV,
+    errnos.EPERM,
+    errnos.ENOTTY,
+    errnos.ENOSYS,
+    errnos.ETXTBSY,
+}
+"""With these an exhausted ladder means that no path could, not that copying failed."""
+
+STRICT_ERRNO = errnos.EIO
+"""What a strict mount answers. EOPNOTSUPP and EXDEV would make the kernel copy by its own splice, and after
+EINVAL, EPERM and their like cp copies by itself (coreutils 9.1, is_CLONENOTSUP)."""
+
+OP47_LENGTH_LIMIT = 0xFFFFF000
+"""The kernel cuts what it asks with opcode 47 to this; the program's copy goes on in the next request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one request is to be carried."""
+
+    asked: str
+    ladder: Ladder
+    strict: bool
+
+
+class Copies:
+    """The copy handler. `policy` may be replaced at any time; a request keeps the one it began with."""
+
+    def __init__(
+        self, files: OpenFiles, reporter: Reporter, announcements: Announcements, policy: Policy
+    ) -> None:
+        self.policy = policy
+        self._files = files
+        self._reporter = reporter
+        self._announcements = announcements
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Cut copies under way short, because the server is about to end."""
+        self._stopping.set()
+
+    def copy_file_range(
+        self, fh_in: int, off_in: int, fh_out: int, off_out: int, length: int, ctx: RequestContext
+    ) -> int:
+        """Carry one request and return the bytes copied. Blocks.
+
+        Raises:
+            OSError: nothing was copied; EOPNOTSUPP, EXDEV and ENOSYS leave the copy to the kernel's splice.
+        """
+        source, destination = self._files.get(fh_in), self._files.get(fh_out)
+        caller = identify(ctx.pid, ctx.uid)
+        begun = time.monotonic_ns()
+        how = self._announcements.take(destination.inode, ctx.pid)
+        request = Request(source.fd, destination.fd, off_in, off_out, length)
+        if not how:
+            self._refuse_or_decline(caller, source, destination, request, ctx.pid, begun)
+        plan = _plan(self.policy, how)
+        before = _shared_before(request)
+        outcome = carry(request, plan.ladder, Budget(), lambda: self._interrupted(ctx))
+        copy = _carried(caller, plan, source, request, outcome, before, begun)
+        if outcome.copied or _at_end(outcome):
+            unfinished = not outcome.complete or length == OP47_LENGTH_LIMIT
+            self._report(destination, copy, unfinished and outcome.copied > 0)
+            return outcome.copied
+        self._fail(plan, copy, destination, ctx.pid)
+        raise AssertionError("unreachable")
+
+    def _interrupted(self, ctx: RequestContext) -> bool:
+        return self._stopping.is_set() or ctx.interrupted()
+
+    def _refuse_or_decline(
+        self,
+        caller: Caller,
+        source: OpenFile,
+        destination: OpenFile,
+        request: Request,
+        thread: int,
+        begun: int,
+    ) -> None:
+        """Answer as the policy says without trying: an experiment."""
+        policy = self.policy
+        if not policy.refuse and not policy.decline:
+            return
+        plan = _plan(policy, "")
+        code = getattr(errnos, policy.refuse) if policy.refuse else DECLINES[policy.decline]
+        outcome = Outcome((), 0, code, complete=False)
+        copy = _carried(caller, plan, source, request, outcome, 0, begun)
+        if policy.refuse:
+            cause = f"the mount's policy refuses every copy with {policy.refuse}"
+            copy.refusal = Refusal(code, cause, "fusecopy policy MNT refuse=")
+            self._report(destination, copy, False)
+        else:
+            cause = f"the mount's policy declines every copy with {policy.decline.upper()}"
+            copy.refusal = Refusal(code, cause, "fusecopy policy MNT decline=")
+            self._decline(destination, copy, thread)
+        raise OSError(code, os.strerror(code))
+
+    def _fail(self, plan: _Plan, copy: Carried, destination: OpenFile, thread: int) -> None:
+        """Nothing was copied. Raise what the kernel or the program shall do about it."""
+        code = copy.errno or errnos.EIO
+        if copy.attempts and code in NOT_THIS_WAY and not plan.strict:
+            self._decline(destination, copy, thread)
+            raise OSError(errnos.EOPNOTSUPP, os.strerror(errnos.EOPNOTSUPP))
+        if code in NOT_THIS_WAY and plan.strict:
+            code = STRICT_ERRNO
+        self._report(destination, copy, False)
+        raise OSError(code, os.strerror(code))
+
+    def _decline(self, destination: OpenFile, copy: Carried, thread: int) -> None:
+        """Remember the copy; what the kernel then moves becomes its record when the file is released."""
+        earlier = destination.flows.declined.get(thread)
+        if earlier and earlier.source == copy.source:
+            earlier.requests += 1
+            earlier.length += copy.length
+            return
+        refusal = copy.refusal
+        destination.flows.declined[thread] = Declined(
+            copy.caller,
+            copy.source,
+            copy.off_in,
+            copy.off_out,
+            copy.length,
+            copy.begun_ns,
+            copy.attempts,
+            refusal.cause if refusal else "no path of the ladder could carry it",
+            refusal.remedy if refusal else "",
+        )
+
+    def _report(self, destination: OpenFile, copy: Carried, unfinished: bool) -> None:
+        """Report a copy, or hold it back while the program may go on with it."""
+        pending, destination.flows.pending = destination.flows.pending, None
+        if pending and copy.continues(pending):
+            copy = pending.extended_by(copy)
+        elif pending:
+            self._reporter.carried(pending, destination.inode)
+        if unfinished:
+            destination.flows.pending = copy
+        else:
+            self._reporter.carried(copy, destination.inode)
+
+
+def _plan(policy: Policy, how: str) -> _Plan:
+    if how:
+        return _Plan(f"how={how}", LADDERS[how], strict=True)
+    if policy.strict:
+        return _Plan("copy_file_range", LADDERS["reflink"], strict=True)
+    return _Plan("copy_file_range", policy.paths, strict=False)
+
+
+def _at_end(outcome: Outcome) -> bool:
+    """0 bytes is an answer only at the end of the source; to a program it means that there is no more."""
+    return outcome.complete and not outcome.errno and not outcome.attempts
+
+
+def _shared_before(request: Request) -> int:
+    """Bytes of the range that are shared already; a destination that ends before it has none."""
+    if os.fstat(request.destination).st_size <= request.offset_out:
+        return 0
+    range_ = (request.source, request.offset_in, request.destination, request.offset_out, request.length)
+    return shared_bytes(*range_).shared
+
+
+def _carried(
+    caller: Caller,
+    plan: _Plan,
+    source: OpenFile,
+    request: Request,
+    outcome: Outcome,
+    before: int,
+    begun: int,
+) -> Carried:
+    sharing: list[Sharing] = [prove(request, outcome)] if outcome.copied else []
+    return Carried(
+        caller=caller,
+        asked=plan.asked,
+        source=source.inode.path(),
+        off_in=request.offset_in,
+        off_out=request.offset_out,
+        length=min(request.length, max(source.size() - request.offset_in, outcome.copied)),
+        copied=outcome.copied,
+        attempts=list(outcome.attempts),
+        paths=outcome.carried(),
+        sharing=sharing,
+        shared_before=before,
+        rewritten=rewritten(request, outcome, sharing[0]) if sharing else 0,
+        errno=outcome.errno,
+        refusal=_refusal(request, outcome),
+        dispatch="dispatched" if outcome.copied or not outcome.errno else "refused",
+        begun_ns=begun,
+        ended_ns=time.monotonic_ns(),
+    )
+
+
+def _refusal(request: Request, outcome: Outcome) -> Refusal | None:
+    """Why the first path that failed did: for a reflink that was not to be had, what every user asks."""
+    failed = next((attempt for attempt in outcome.attempts if attempt.errno), None)
+    if failed:
+        part = Request(
+            request.source, request.destination, failed.offset_in, failed.offset_out, failed.length
+        )
+        return explain(part, failed.path, failed.errno)
+    return explain(request, Path.COPY_FILE_RANGE, outcome.errno) if outcome.errno else None

@@ -1,0 +1,129 @@
+"""Regular files that are open: open, flush, sync, allocate, seek, release, ioctl.
+
+READ and WRITE are served by the native layer. Methods block, raise OSError, and may run in any thread.
+"""
+
+import errno
+import os
+import stat
+
+import pyfuse3
+
+from fusecopy.filesystem import kernel
+from fusecopy.filesystem._native import lib
+from fusecopy.filesystem.accounts import Accounts
+from fusecopy.filesystem.caller import Context, Credentials
+from fusecopy.filesystem.inodes import Inode, InodeTable
+from fusecopy.filesystem.names import Names
+from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
+from fusecopy.libfuse import NativeFile
+
+OPEN_FLAGS = os.O_ACCMODE | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
+
+READ_IOCTLS = (lib.FS_IOC_GETFLAGS, lib.FS_IOC_FSGETXATTR)
+WRITE_IOCTLS = (lib.FS_IOC_SETFLAGS, lib.FS_IOC_FSSETXATTR)
+"""Inode flags and project ids, as lsattr and chattr use them."""
+
+
+class Files:
+    """Operations on open files."""
+
+    def __init__(
+        self,
+        inodes: InodeTable,
+        names: Names,
+        files: OpenFiles,
+        accounts: Accounts,
+        credentials: Credentials,
+        noatime: bool,
+    ) -> None:
+        """With `noatime`, reading leaves the backing's access times alone where the server may do so."""
+        self._inodes = inodes
+        self._names = names
+        self._files = files
+        self._accounts = accounts
+        self._credentials = credentials
+        self._noatime = os.O_NOATIME if noatime else 0
+
+    def open(self, number: int, flags: int) -> int:
+        """Open a file of the backing and return its handle; for the flags left out see Names.create."""
+        with self._inodes.borrow(number) as descriptor:
+            _check_regular(descriptor)
+            fd = self._open(f"/proc/self/fd/{descriptor}", flags & OPEN_FLAGS | os.O_CLOEXEC)
+        return self._add(fd, flags, self._inodes.get(number))
+
+    def create(
+        self, parent: int, name: bytes, mode: int, flags: int, ctx: Context
+    ) -> tuple[int, pyfuse3.EntryAttributes]:
+        """Create and open a file as the caller; returns its handle and entry."""
+        fd, inode, attributes = self._names.create(parent, name, mode, flags, ctx)
+        return self._add(fd, flags, inode), attributes
+
+    def flush(self, fh: int) -> None:
+        """What close(2) reports: the backing's own errors of delayed writes, as network filesystems have."""
+        os.close(os.dup(self._files.get(fh).fd))
+
+    def wrote(self, fh: int) -> bool:
+        """Whether anything was written through this handle, so that closing it may wait."""
+        return any(client.writes for client in self._files.get(fh).native.clients())
+
+    def fsync(self, fh: int, datasync: bool) -> None:
+        """fsync(2) or fdatasync(2)."""
+        fd = self._files.get(fh).fd
+        if datasync:
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+
+    def release(self, fh: int) -> None:
+        """The last descriptor of an open file is closed: settle its accounts and close it."""
+        file = self._files.remove(fh)
+        try:
+            self._accounts.settle(file)
+        finally:
+            os.close(file.fd)
+
+    def lseek(self, fh: int, off: int, whence: int) -> int:
+        """SEEK_DATA and SEEK_HOLE; nothing else reads the descriptor's own position."""
+        return os.lseek(self._files.get(fh).fd, off, whence)
+
+    def fallocate(self, fh: int, mode: int, off: int, length: int) -> None:
+        """fallocate(2) with every mode the backing takes."""
+        kernel.fallocate(self._files.get(fh).fd, mode, off, length)
+
+    def ioctl(self, fd: int, cmd: int, data: bytes, out_size: int, ctx: Context) -> bytes:
+        """The ioctls of inode flags; ENOTTY to all others.
+
+        Flags are set as the caller, who is then checked by the backing as if it had asked itself.
+        """
+        if cmd in READ_IOCTLS:
+            return kernel.ioctl(fd, cmd, bytes(out_size))
+        if cmd in WRITE_IOCTLS:
+            with self._credentials.of(ctx):
+                kernel.ioctl(fd, cmd, data)
+            return b""
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+
+    def descriptor(self, fh: int) -> int:
+        """The backing descriptor of a handle."""
+        return self._files.get(fh).fd
+
+    def _open(self, path: str, flags: int) -> int:
+        try:
+            return os.open(path, flags | self._noatime)
+        except PermissionError:
+            # Only a file's owner and root may leave its access time alone (open(2)).
+            if not self._noatime:
+                raise
+            return os.open(path, flags)
+
+    def _add(self, fd: int, flags: int, inode: Inode) -> int:
+        file = OpenFile(NativeFile(fd, write_waits=bool(flags & os.O_DSYNC)), inode)
+        self._files.add(file)
+        return file.fh
+
+
+def _check_regular(descriptor: int) -> None:
+    """The kernel opens nothing else here, and opening a fifo or a device would act on it."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

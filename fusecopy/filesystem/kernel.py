@@ -1,0 +1,89 @@
+"""System calls that Python's os module lacks, with OSError for their errors."""
+
+import os
+
+from fusecopy.filesystem._native import ffi, lib
+
+NS_PER_S = 1_000_000_000
+
+
+class _Now:
+    """The type of NOW."""
+
+
+NOW = _Now()
+"""In the place of a time: the present, as the kernel takes it (UTIME_NOW)."""
+
+Time = int | _Now | None
+"""Nanoseconds since 1970, NOW, or None: leave it as it is (UTIME_OMIT)."""
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result
+
+
+def open_cached(directory: int, name: bytes) -> int:
+    """Open `name` with O_PATH | O_NOFOLLOW from the kernel's caches alone.
+
+    Raises:
+        BlockingIOError: that would wait for a disk (openat2 with RESOLVE_CACHED, Linux 5.12).
+    """
+    return _check(lib.fusecopy_openat_cached(directory, name))
+
+
+def file_handle(fd: int) -> bytes | None:
+    """What identifies the file behind `fd` for as long as it exists, and no other after it.
+
+    None where the filesystem has no such handles.
+    """
+    buffer = ffi.new("char[]", lib.FUSECOPY_HANDLE_BYTES)
+    size: int = lib.fusecopy_file_handle(fd, buffer)
+    return bytes(ffi.buffer(buffer, size)) if size > 0 else None
+
+
+def open_by_handle(mount_fd: int, handle: bytes) -> int:
+    """Open by file handle with O_PATH; needs CAP_DAC_READ_SEARCH. ESTALE where the file is gone."""
+    return _check(lib.fusecopy_open_by_handle(mount_fd, handle, os.O_PATH | os.O_CLOEXEC))
+
+
+def getdents(fd: int, size: int) -> bytes:
+    """The next entries of an open directory as the kernel packs them; empty at the end."""
+    buffer = ffi.new("char[]", size)
+    return bytes(ffi.buffer(buffer, _check(lib.fusecopy_getdents(fd, buffer, size))))
+
+
+def rename(old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:
+    """renameat2(2)."""
+    _check(lib.fusecopy_renameat2(old_directory, old_name, new_directory, new_name, flags))
+
+
+def fallocate(fd: int, mode: int, off: int, length: int) -> None:
+    """fallocate(2) with its modes."""
+    _check(lib.fusecopy_fallocate(fd, mode, off, length))
+
+
+def set_times(path: str, atime: Time, mtime: Time) -> None:
+    """utimensat(2)."""
+    _check(lib.fusecopy_utimens(path.encode(), *_timespec(atime), *_timespec(mtime)))
+
+
+def _timespec(time: Time) -> tuple[int, int]:
+    if time is None:
+        return 0, lib.UTIME_OMIT_NS
+    if isinstance(time, _Now):
+        return 0, lib.UTIME_NOW_NS
+    return divmod(time, NS_PER_S)
+
+
+def ioctl(fd: int, cmd: int, argument: bytes) -> bytes:
+    """ioctl(2) with an argument in memory, which is returned as the kernel left it."""
+    buffer = ffi.new("char[]", argument)
+    _check(lib.fusecopy_ioctl(fd, cmd, buffer))
+    return bytes(ffi.buffer(buffer, len(argument)))
+
+
+def become(uid: int, gid: int, groups: list[int]) -> None:
+    """Give this thread, and no other, the filesystem ids and supplementary groups named."""
+    _check(lib.fusecopy_become(uid, gid, groups, len(groups)))

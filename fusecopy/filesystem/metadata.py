@@ -1,0 +1,138 @@
+"""Attributes of inodes: stat, chmod, chown, truncation, times, extended attributes, statfs.
+
+Methods block, raise OSError, and may run in any thread. Extended attributes of the name space user.fusecopy
+are the server's own (control.py) and never reach the backing.
+"""
+
+import os
+from typing import Protocol
+
+import pyfuse3
+
+from fusecopy.libfuse import SetattrFields
+from fusecopy.filesystem import kernel
+from fusecopy.filesystem.attributes import entry
+from fusecopy.filesystem.caller import Context, Credentials
+from fusecopy.filesystem.control import Control
+from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.filesystem.openfiles import OpenFiles
+
+ACL_PREFIX = b"system.posix_acl_"
+VFS_STATISTICS = (
+    "f_bsize",
+    "f_frsize",
+    "f_blocks",
+    "f_bfree",
+    "f_bavail",
+    "f_files",
+    "f_ffree",
+    "f_favail",
+    "f_namemax",
+)
+
+
+class Change(Protocol):
+    """New values of a SETATTR; only those named by its fields count."""
+
+    st_mode: int
+    st_uid: int
+    st_gid: int
+    st_size: int
+    st_atime_ns: int
+    st_mtime_ns: int
+
+
+class Metadata:
+    """Operations on attributes. `timeout` is how long, in seconds, the kernel may believe what it is told."""
+
+    def __init__(
+        self,
+        inodes: InodeTable,
+        files: OpenFiles,
+        credentials: Credentials,
+        control: Control,
+        timeout: float,
+    ) -> None:
+        self._inodes = inodes
+        self._files = files
+        self._credentials = credentials
+        self._control = control
+        self._timeout = timeout
+
+    def getattr(self, number: int, wait: bool = True) -> pyfuse3.EntryAttributes:
+        """stat(2). BlockingIOError if `wait` is False and the inode has no open descriptor."""
+        with self._inodes.borrow(number, wait) as descriptor:
+            return entry(self._inodes.get(number), os.fstat(descriptor), self._timeout)
+
+    def setattr(
+        self, number: int, change: Change, fields: SetattrFields, fh: int | None
+    ) -> pyfuse3.EntryAttributes:
+        """Change what `fields` names.
+
+        The owner goes before the mode, because chown(2) drops setuid and setgid bits and the kernel sends
+        the mode that shall remain. Truncation by handle serves a caller whose file was made read-only since.
+        """
+        with self._inodes.borrow(number) as descriptor:
+            path = f"/proc/self/fd/{descriptor}"
+            if fields.update_uid or fields.update_gid:
+                owner = change.st_uid if fields.update_uid else -1
+                os.chown(path, owner, change.st_gid if fields.update_gid else -1)
+            if fields.update_mode:
+                os.chmod(path, change.st_mode & 0o7777)
+            if fields.update_size:
+                os.truncate(path if fh is None else self._files.get(fh).fd, change.st_size)
+            if fields.update_atime or fields.update_mtime:
+                kernel.set_times(path, *_times(change, fields))
+            return entry(self._inodes.get(number), os.fstat(descriptor), self._timeout)
+
+    def statfs(self) -> pyfuse3.StatvfsData:
+        """statvfs(3) of the backing directory's filesystem."""
+        result = pyfuse3.StatvfsData()
+        with self._inodes.borrow(self._inodes.root.number) as descriptor:
+            statistics = os.fstatvfs(descriptor)
+        for name in VFS_STATISTICS:
+            setattr(result, name, getattr(statistics, name))
+        return result
+
+    def getxattr(self, number: int, name: bytes) -> bytes:
+        """Value of an extended attribute of the backing's file, or of the server's own."""
+        if self._control.owns(name):
+            return self._control.get(self._inodes.get(number), name)
+        with self._inodes.borrow(number) as descriptor:
+            return os.getxattr(f"/proc/self/fd/{descriptor}", name)
+
+    def setxattr(self, number: int, name: bytes, value: bytes, ctx: Context) -> None:
+        """Set an extended attribute.
+
+        ACLs are set as the caller, so that the backing drops a setgid bit whose group the caller is not in
+        (posix_acl_update_mode): FUSE has no way to ask for it before FUSE_SETXATTR_EXT.
+        """
+        if self._control.owns(name):
+            self._control.set(self._inodes.get(number), name, value, ctx)
+            return
+        with self._inodes.borrow(number) as descriptor:
+            if name.startswith(ACL_PREFIX):
+                with self._credentials.of(ctx):
+                    os.setxattr(f"/proc/self/fd/{descriptor}", name, value)
+            else:
+                os.setxattr(f"/proc/self/fd/{descriptor}", name, value)
+
+    def listxattr(self, number: int) -> list[bytes]:
+        """Names of the backing's extended attributes; the server's own stay unlisted, so that cp -a does not
+        copy them."""
+        with self._inodes.borrow(number) as descriptor:
+            return [os.fsencode(name) for name in os.listxattr(f"/proc/self/fd/{descriptor}")]
+
+    def removexattr(self, number: int, name: bytes) -> None:
+        """Remove an extended attribute."""
+        if self._control.owns(name):
+            self._control.remove(name)
+        with self._inodes.borrow(number) as descriptor:
+            os.removexattr(f"/proc/self/fd/{descriptor}", name)
+
+
+def _times(change: Change, fields: SetattrFields) -> tuple[kernel.Time, kernel.Time]:
+    """The present stays the present, so that whoever may write the file may set it (utimensat(2))."""
+    atime: kernel.Time = change.st_atime_ns if fields.update_atime else None
+    mtime: kernel.Time = change.st_mtime_ns if fields.update_mtime else None
+    return kernel.NOW if fields.atime_now else atime, kernel.NOW if fields.mtime_now else mtime

@@ -1,0 +1,185 @@
+"""Directory entries: look up, create, link, rename and remove them.
+
+Names arrive as single components; every call is relative to a directory's descriptor and follows no symbolic
+link, so nothing leads out of the backing directory. Methods block, raise OSError, and may run in any thread.
+"""
+
+import errno
+import os
+import stat
+
+import pyfuse3
+
+from fusecopy.filesystem import kernel
+from fusecopy.filesystem.attributes import entry
+from fusecopy.filesystem.caller import Context, Credentials, creation_mode
+from fusecopy.filesystem.inodes import Inode, InodeTable
+
+OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+CREATE_FLAGS = os.O_ACCMODE | os.O_EXCL | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
+
+
+class Names:
+    """Operations on names. `timeout` is how long, in seconds, the kernel may believe what it is told."""
+
+    def __init__(self, inodes: InodeTable, credentials: Credentials, timeout: float) -> None:
+        self._inodes = inodes
+        self._credentials = credentials
+        self._timeout = timeout
+
+    def lookup(self, parent: int, name: bytes, wait: bool = True) -> pyfuse3.EntryAttributes:
+        """Find `name` and count a look-up of it.
+
+        Raises:
+            BlockingIOError: `wait` is False and the answer is not in the kernel's caches.
+        """
+        _check_component(name)
+        with self._inodes.borrow(parent, wait) as directory:
+            if wait:
+                descriptor = os.open(name, OPEN_PATH, dir_fd=directory)
+            else:
+                descriptor = kernel.open_cached(directory, name)
+            return self._enter(descriptor, parent, name)
+
+    def forget(self, lookups: list[tuple[int, int]]) -> list[int]:
+        """Take back look-ups; returns descriptors of files without a name, for the caller to close where
+        that may wait for the disk."""
+        slow = []
+        for number, count in lookups:
+            descriptor, unlinked = self._inodes.forget(number, count)
+            if unlinked:
+                slow.append(descriptor)
+            elif descriptor >= 0:
+                os.close(descriptor)
+        return slow
+
+    def create(
+        self, parent: int, name: bytes, mode: int, flags: int, ctx: Context
+    ) -> tuple[int, Inode, pyfuse3.EntryAttributes]:
+        """Create and open a regular file as the caller; returns the open descriptor, its inode and entry.
+
+        O_APPEND is not passed on: the kernel gives each write its offset, and a copy into a descriptor
+        opened with it fails with EBADF (copy_file_range(2)). O_DIRECT is not either: the kernel leaves out
+        its own cache for it, and the requests' buffers are not aligned.
+        """
+        _check_component(name)
+        flags = flags & CREATE_FLAGS | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with self._inodes.borrow(parent) as directory:
+            mode = creation_mode(mode, ctx, directory)
+            with self._credentials.of(ctx):
+                fd = os.open(name, flags, mode, dir_fd=directory)
+            try:
+                descriptor = os.open(f"/proc/self/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
+                attributes = self._enter(descriptor, parent, name)
+            except BaseException:
+                os.close(fd)
+                raise
+        return fd, self._inodes.get(attributes.st_ino), attributes
+
+    def mknod(
+        self, parent: int, name: bytes, mode: int, device: int, ctx: Context
+    ) -> pyfuse3.EntryAttributes:
+        """Create a regular or special file as the caller."""
+        _check_component(name)
+        with self._inodes.borrow(parent) as directory:
+            mode = creation_mode(mode, ctx, directory)
+            with self._credentials.of(ctx):
+                os.mknod(name, mode, device, dir_fd=directory)
+            return self._created(directory, parent, name)
+
+    def mkdir(self, parent: int, name: bytes, mode: int, ctx: Context) -> pyfuse3.EntryAttributes:
+        """Create a directory as the caller."""
+        _check_component(name)
+        with self._inodes.borrow(parent) as directory:
+            mode = creation_mode(stat.S_IMODE(mode), ctx, directory)
+            with self._credentials.of(ctx):
+                os.mkdir(name, mode, dir_fd=directory)
+            return self._created(directory, parent, name)
+
+    def symlink(self, parent: int, name: bytes, target: bytes, ctx: Context) -> pyfuse3.EntryAttributes:
+        """Create a symbolic link as the caller."""
+        _check_component(name)
+        with self._inodes.borrow(parent) as directory:
+            with self._credentials.of(ctx):
+                os.symlink(target, name, dir_fd=directory)
+            return self._created(directory, parent, name)
+
+    def link(self, number: int, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
+        """Give a file another name."""
+        _check_component(name)
+        with self._inodes.borrow(number) as descriptor, self._inodes.borrow(parent) as directory:
+            # Through /proc the link goes to the very file, whatever its first name has become; linkat(2)
+            # with AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
+            os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=directory, follow_symlinks=True)
+            return self._created(directory, parent, name)
+
+    def unlink(self, parent: int, name: bytes) -> None:
+        """Remove the name of anything but a directory."""
+        _check_component(name)
+        with self._inodes.borrow(parent) as directory:
+            self._keep(directory, name)
+            os.unlink(name, dir_fd=directory)
+
+    def rmdir(self, parent: int, name: bytes) -> None:
+        """Remove an empty directory."""
+        _check_component(name)
+        with self._inodes.borrow(parent) as directory:
+            self._keep(directory, name)
+            os.rmdir(name, dir_fd=directory)
+
+    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
+        """Rename, replacing, refusing to replace, or exchanging."""
+        _check_component(name)
+        _check_component(new_name)
+        with self._inodes.borrow(parent) as old, self._inodes.borrow(new_parent) as new:
+            if flags == 0:
+                self._keep(new, new_name)
+                os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
+            else:
+                kernel.rename(old, name, new, new_name, flags)
+            self._seen(new, new_parent, new_name)
+            if flags & pyfuse3.RENAME_EXCHANGE:
+                self._seen(old, parent, name)
+
+    def readlink(self, number: int) -> bytes:
+        """The target of a symbolic link."""
+        with self._inodes.borrow(number) as descriptor:
+            return os.readlink(b"", dir_fd=descriptor)
+
+    # ---- helpers -------------------------------------------------------------------------------------
+
+    def _enter(self, descriptor: int, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
+        try:
+            st = os.fstat(descriptor)
+            where = self._inodes.get(parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return entry(self._inodes.enter(descriptor, st, where, name), st, self._timeout)
+
+    def _created(self, directory: int, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
+        return self._enter(os.open(name, OPEN_PATH, dir_fd=directory), parent, name)
+
+    def _keep(self, directory: int, name: bytes) -> None:
+        """The kernel may know a file whose name is about to go (it is open, or somebody's working
+        directory), and without a name only its descriptor leads to it."""
+        try:
+            known = self._inodes.find(os.stat(name, dir_fd=directory, follow_symlinks=False))
+        except FileNotFoundError:
+            return
+        if known is not None:
+            self._inodes.keep(known)
+
+    def _seen(self, directory: int, parent: int, name: bytes) -> None:
+        try:
+            known = self._inodes.find(os.stat(name, dir_fd=directory, follow_symlinks=False))
+        except FileNotFoundError:
+            return
+        if known is not None:
+            self._inodes.moved(known, self._inodes.get(parent), name)
+
+
+def _check_component(name: bytes) -> None:
+    """The kernel resolves these two itself; as a name from elsewhere they would lead out of the backing."""
+    if name in (b".", b".."):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

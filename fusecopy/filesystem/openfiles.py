@@ -1,0 +1,73 @@
+"""Open regular files, by the handle the kernel returns with each request."""
+
+import errno
+import os
+import threading
+
+from fusecopy.libfuse import NativeFile
+from fusecopy.filesystem.flows import Flows
+from fusecopy.filesystem.inodes import Inode
+
+
+class OpenFile:
+    """One open of one file.
+
+    Attributes:
+        native: what serves its READs and WRITEs and counts them.
+        inode: the file.
+        flows: what is known of the copies that go through this handle.
+    """
+
+    __slots__ = ("flows", "inode", "native")
+
+    def __init__(self, native: NativeFile, inode: Inode) -> None:
+        self.native = native
+        self.inode = inode
+        self.flows = Flows()
+
+    @property
+    def fd(self) -> int:
+        """The backing descriptor, with the access mode the program asked for."""
+        return self.native.fd
+
+    @property
+    def fh(self) -> int:
+        """The file handle."""
+        return self.native.fh
+
+    def size(self) -> int:
+        """The file's size now, in bytes."""
+        return os.fstat(self.fd).st_size
+
+
+class OpenFiles:
+    """All open files of the mount."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: dict[int, OpenFile] = {}
+
+    def add(self, file: OpenFile) -> None:
+        """Register a file that the kernel is about to be told of."""
+        with self._lock:
+            self._files[file.fh] = file
+
+    def get(self, fh: int) -> OpenFile:
+        """The file behind a handle; EBADF if there is none."""
+        with self._lock:
+            file = self._files.get(fh)
+        if file is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return file
+
+    def remove(self, fh: int) -> OpenFile:
+        """Take a released file out; closing it is the caller's."""
+        file = self.get(fh)
+        with self._lock:
+            del self._files[fh]
+        return file
+
+    def all(self) -> list[OpenFile]:
+        """A snapshot of the open files."""
+        with self._lock:
+            return list(self._files.values())

@@ -1,0 +1,213 @@
+"""Turns what happened to copies into records of the dispatch log, and remembers the last one of each file."""
+
+import errno as errnos
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from fusecopy.copying.records import Attempt as Try
+from fusecopy.copying.records import Sharing
+from fusecopy.dispatch.records import Attempt, Copy, Dispatch, Flow, Record, Requests, encode_path, timestamp
+from fusecopy.filesystem.flows import Carried, Declined, Reading
+from fusecopy.filesystem.inodes import Inode
+from fusecopy.libfuse import Client
+from fusecopy.observe.caller import UNKNOWN, Caller
+
+REMEMBERED = 4096
+"""Files whose last copy `user.fusecopy.copy` still tells."""
+
+BY_DRIVER: dict[str, Dispatch] = {
+    "copy_file_range": "fallback",
+    "sendfile": "bypassed",
+    "splice": "bypassed",
+    "read": "bypassed",
+    "write": "bypassed",
+    "mmap": "bypassed",
+}
+
+
+class Reporter:
+    """Makes records and hands them to `put`, which must not block."""
+
+    def __init__(self, put: Callable[[Record], None]) -> None:
+        self._put = put
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._last: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def last_copy(self, inode: Inode) -> bytes | None:
+        """The record of the last copy into a file, as one line of JSON."""
+        with self._lock:
+            return self._last.get((inode.device, inode.ino))
+
+    def carried(self, copy: Carried, destination: Inode) -> None:
+        """Report a copy that the server carried or refused."""
+        shared, holes, proof = _sharing(copy.sharing)
+        refusal = copy.refusal
+        self._report(
+            destination,
+            copy.caller,
+            copy.source,
+            (copy.begun_ns, copy.ended_ns),
+            asked=copy.asked,
+            off_in=copy.off_in,
+            off_out=copy.off_out,
+            length=copy.length,
+            copied=copy.copied,
+            dispatch=copy.dispatch,
+            path=str(max(copy.paths, key=lambda path: copy.paths[path])) if copy.paths else "-",
+            paths={str(path): count for path, count in copy.paths.items()},
+            attempts=[_attempt(attempt) for attempt in copy.attempts],
+            shared=shared,
+            shared_before=copy.shared_before,
+            holes=holes,
+            proof=proof,
+            rewritten=copy.rewritten,
+            errno=_name(copy.errno),
+            cause=refusal.cause if refusal else None,
+            remedy=refusal.remedy if refusal else None,
+            requests=Requests(copies=copy.requests),
+            driver="copy_file_range",
+        )
+
+    def fallback(
+        self, declined: Declined, destination: Inode, reader: Client | None, writer: Client | None
+    ) -> None:
+        """Report copies that the server declined and the kernel, if there were writes, moved."""
+        copied = writer.write_bytes if writer else 0
+        self._report(
+            destination,
+            declined.caller,
+            declined.source,
+            (declined.begun_ns, writer.last_ns if writer else declined.begun_ns),
+            asked="copy_file_range",
+            off_in=declined.off_in,
+            off_out=declined.off_out,
+            length=declined.length,
+            copied=copied,
+            dispatch="fallback",
+            path="kernel-splice" if copied else "-",
+            paths={"kernel-splice": copied} if copied else {},
+            attempts=[_attempt(attempt) for attempt in declined.attempts],
+            shared=0,
+            proof="written",
+            rewritten=copied,
+            cause=declined.cause,
+            remedy=declined.remedy or None,
+            requests=Requests(
+                declined.requests,
+                reader.reads if reader else 0,
+                reader.read_bytes if reader else 0,
+                writer.writes if writer else 0,
+                writer.write_bytes if writer else 0,
+            ),
+            driver="copy_file_range",
+        )
+
+    def moved(
+        self, reading: Reading, writer: Client, caller: Caller, driver: str, destination: Inode
+    ) -> None:
+        """Report a copy that reached the server as READs and WRITEs, without a copy request."""
+        dispatch = BY_DRIVER.get(driver, "unknown")
+        path = {"fallback": "kernel-splice", "bypassed": "client"}.get(dispatch, UNKNOWN)
+        read = reading.client
+        self._report(
+            destination,
+            caller,
+            reading.path,
+            (min(read.first_ns, writer.first_ns), writer.last_ns),
+            asked="copy_file_range" if dispatch == "fallback" else "-",
+            off_in=0,
+            off_out=0,
+            length=writer.write_bytes,
+            copied=writer.write_bytes,
+            dispatch=dispatch,
+            path=path,
+            paths={path: writer.write_bytes},
+            shared=0,
+            proof="written",
+            rewritten=writer.write_bytes,
+            requests=Requests(0, read.reads, read.read_bytes, writer.writes, writer.write_bytes),
+            driver=driver,
+        )
+
+    def flow(self, writer: Client, caller: Caller, driver: str, destination: Inode) -> None:
+        """Report writes for which no source was seen."""
+        dst, dst_b64 = encode_path(destination.path())
+        with self._lock:
+            self._put(
+                Flow(
+                    seq=next(self._numbers),
+                    time=timestamp(),
+                    mono_ns=writer.first_ns,
+                    pid=caller.pid,
+                    comm=caller.comm,
+                    uid=caller.uid,
+                    dst=dst,
+                    dst_b64=dst_b64,
+                    driver=driver,
+                    duration_us=(writer.last_ns - writer.first_ns) // 1000,
+                    requests=Requests(0, 0, 0, writer.writes, writer.write_bytes),
+                )
+            )
+
+    def _report(
+        self, destination: Inode, caller: Caller, source: bytes, when: tuple[int, int], **fields: object
+    ) -> None:
+        src, src_b64 = encode_path(source)
+        dst, dst_b64 = encode_path(destination.path())
+        with self._lock:
+            record = Copy(
+                seq=next(self._numbers),
+                time=timestamp(),
+                mono_ns=when[0],
+                duration_us=(when[1] - when[0]) // 1000,
+                pid=caller.pid,
+                comm=caller.comm,
+                uid=caller.uid,
+                src=src,
+                src_b64=src_b64,
+                dst=dst,
+                dst_b64=dst_b64,
+                **fields,  # type: ignore[arg-type]
+            )
+            key = (destination.device, destination.ino)
+            self._last[key] = msgspec.json.encode(record)
+            self._last.move_to_end(key)
+            if len(self._last) > REMEMBERED:
+                self._last.popitem(last=False)
+            self._put(record)
+
+
+def _sharing(parts: Iterable[Sharing]) -> tuple[int | None, int, str]:
+    """Shared bytes (None where any are unprovable), bytes in holes, and the weakest proof among the parts."""
+    parts = list(parts)
+    if not parts:
+        return 0, 0, "-"
+    holes = sum(part.holes for part in parts)
+    proofs = {str(part.proof) for part in parts}
+    if any(part.unprovable for part in parts):
+        return None, holes, "unprovable"
+    proof = next(word for word in ("unprovable", "fiemap", "written") if word in proofs)
+    return sum(part.shared for part in parts), holes, proof
+
+
+def _attempt(attempt: Try) -> Attempt:
+    return Attempt(
+        str(attempt.path),
+        attempt.offset_in,
+        attempt.offset_out,
+        attempt.length,
+        attempt.carried,
+        _name(attempt.errno),
+        attempt.reason,
+    )
+
+
+def _name(code: int) -> str | None:
+    return errnos.errorcode.get(code, str(code)) if code else None
+
+

@@ -1,0 +1,256 @@
+"""The server of one mount: put the parts together, mount, serve, and end in order."""
+
+import faulthandler
+import json
+import logging
+import os
+import platform
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyfuse3
+import trio
+
+from fusecopy import __version__, libfuse, mounts
+from fusecopy.copying.backing import measure
+from fusecopy.dispatch import records
+from fusecopy.dispatch.writer import Writer
+from fusecopy.errors import BackingError, FusecopyError, UnmountError
+from fusecopy.filesystem.accounts import Accounts
+from fusecopy.filesystem.caller import Credentials
+from fusecopy.filesystem.control import Announcements, Control
+from fusecopy.filesystem.copies import Copies
+from fusecopy.filesystem.directories import Directories
+from fusecopy.filesystem.files import Files
+from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.filesystem.metadata import Metadata
+from fusecopy.filesystem.names import Names
+from fusecopy.filesystem.openfiles import OpenFiles
+from fusecopy.filesystem.operations import Filesystem, Operations
+from fusecopy.filesystem.policy import Policy, parse
+from fusecopy.filesystem.reports import Reporter
+
+log = logging.getLogger(__name__)
+
+LEAST_DESCRIPTORS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How a directory is mounted.
+
+    Attributes:
+        backing: absolute path of the directory served.
+        mountpoint: absolute path of the directory it appears at.
+        log: the dispatch log's file.
+        policy: how copies are answered at first.
+        options: words for libfuse and the kernel.
+        timeout: seconds for which the kernel may believe names and attributes without asking.
+        noatime: leave the backing's access times alone.
+    """
+
+    backing: str
+    mountpoint: str
+    log: Path
+    policy: Policy
+    options: frozenset[str]
+    timeout: float
+    noatime: bool
+
+
+class DeferredLog:
+    """Takes records at once, although the log can begin only when INIT has told what its header says."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._early: list[records.Record] = []
+        self.writer: Writer | None = None
+
+    def put(self, record: records.Record) -> None:
+        """Hand a record to the writer, or keep it until there is one."""
+        with self._lock:
+            if self.writer is None:
+                self._early.append(record)
+            else:
+                self.writer.put(record)
+
+    def begin(self, writer: Writer) -> None:
+        """From now on records go to `writer`, those kept so far first."""
+        with self._lock:
+            for record in self._early:
+                writer.put(record)
+            self._early.clear()
+            self.writer = writer
+
+
+class Server:
+    """One mount from its beginning to its end."""
+
+    def __init__(self, config: Config) -> None:
+        """Open the backing directory and put the parts together.
+
+        Raises:
+            BackingError: the directory cannot be opened.
+        """
+        self._config = config
+        self._log = DeferredLog()
+        self._inodes = InodeTable(_open_backing(config.backing), _descriptor_limit())
+        self._files = OpenFiles()
+        self._reporter = Reporter(self._log.put)
+        announcements = Announcements()
+        self._copies = Copies(self._files, self._reporter, announcements, config.policy)
+        control = Control(self._answers(), self._set_policy, self._reporter, announcements)
+        credentials = Credentials()
+        names = Names(self._inodes, credentials, config.timeout)
+        accounts = Accounts(self._files, self._reporter)
+        self._operations = Operations(
+            Filesystem(
+                names,
+                Metadata(self._inodes, self._files, credentials, control, config.timeout),
+                Files(self._inodes, names, self._files, accounts, credentials, config.noatime),
+                Directories(self._inodes, names),
+                self._copies,
+                accounts,
+            )
+        )
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Mount, call `ready` once the mount answers, and serve until it is unmounted.
+
+        Raises:
+            FusecopyError: the mount was refused or the log cannot be written; nothing is left mounted.
+        """
+        os.umask(0)
+        faulthandler.register(signal.SIGUSR2, all_threads=True)
+        libfuse.init(self._operations, self._config.mountpoint, self._config.options)
+        try:
+            trio.run(self._serve, ready)
+        finally:
+            libfuse.close(unmount=True)
+            self._inodes.close()
+            if self._log.writer:
+                self._log.writer.close()
+
+    async def _serve(self, ready: Callable[[], None]) -> None:
+        failure: FusecopyError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._signals)
+            nursery.start_soon(self._session, nursery.cancel_scope)
+            try:
+                await trio.to_thread.run_sync(self._begin)
+            except FusecopyError as error:
+                failure = error
+                pyfuse3.terminate()
+            else:
+                ready()
+        if failure:
+            raise failure
+
+    async def _session(self, whole: trio.CancelScope) -> None:
+        await libfuse.main()
+        whole.cancel()
+
+    def _begin(self) -> None:
+        """Wait for the first answer of the mount, which brings the protocol, and begin the log."""
+        os.stat(self._config.mountpoint)
+        self._log.begin(Writer(self._config.log, self._header()))
+
+    async def _signals(self) -> None:
+        """INT and TERM unmount, asked twice also a busy mount; HUP opens the log again; USR1 prints totals."""
+        asked = False
+        with trio.open_signal_receiver(
+            signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1
+        ) as received:
+            async for number in received:
+                if number == signal.SIGHUP and self._log.writer:
+                    self._log.writer.reopen()
+                elif number == signal.SIGUSR1:
+                    log.warning("%s", self._stats())
+                elif number in (signal.SIGINT, signal.SIGTERM):
+                    await self._end(asked)
+                    asked = True
+
+    async def _end(self, insist: bool) -> None:
+        if insist:
+            pyfuse3.terminate()
+            return
+        try:
+            await trio.to_thread.run_sync(mounts.unmount, self._config.mountpoint)
+        except UnmountError as error:
+            log.warning("%s\n  a second signal detaches it all the same", error)
+
+    # ---- what the server says of itself --------------------------------------------------------------
+
+    def _answers(self) -> dict[str, Callable[[], str]]:
+        return {
+            "pid": lambda: str(os.getpid()),
+            "log": lambda: str(self._config.log),
+            "backing": lambda: self._config.backing,
+            "version": lambda: __version__,
+            "policy": lambda: str(self._copies.policy),
+            "stats": self._stats,
+        }
+
+    def _stats(self) -> str:
+        writer = self._log.writer
+        totals = writer.totals if writer else None
+        return json.dumps(
+            {
+                "inodes": len(self._inodes),
+                "open_files": len(self._files.all()),
+                "copies": totals.copies if totals else {},
+                "bytes": totals.bytes if totals else {},
+                "shared": totals.shared if totals else 0,
+                "rewritten": totals.rewritten if totals else 0,
+                "lost": writer.lost if writer else 0,
+            }
+        )
+
+    def _set_policy(self, words: str, uid: int) -> None:
+        self._copies.policy = policy = parse(words, self._copies.policy)
+        self._log.put(records.Policy(records.timestamp(), uid, str(policy)))
+
+    def _header(self) -> records.Header:
+        mount = mounts.at(self._config.mountpoint)
+        versions = libfuse.versions()
+        return records.Header(
+            time=records.timestamp(),
+            schema=records.SCHEMA,
+            fusecopy=__version__,
+            pyfuse3=versions["pyfuse3"],
+            libfuse=versions["libfuse"],
+            kernel=platform.release(),
+            protocol="{}.{}".format(*libfuse.connection().protocol),
+            pid=os.getpid(),
+            uid=os.geteuid(),
+            backing=self._config.backing,
+            filesystem=measure(Path(self._config.backing)).filesystem,
+            mount=self._config.mountpoint,
+            connection=mount.connection if mount else 0,
+            policy=str(self._copies.policy),
+        )
+
+
+def _open_backing(path: str) -> int:
+    """Open for reading where that is allowed: open_by_handle_at(2) takes no O_PATH descriptor."""
+    try:
+        with suppress(PermissionError):
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BackingError(
+            f"{path}: cannot be opened: {error.strerror}", "name an existing directory that you may read"
+        ) from error
+
+
+def _descriptor_limit() -> int:
+    """Raise the limit of open files as far as allowed, and give half of it to inodes: the other half is for
+    open files, which cannot be closed behind a program's back."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(LEAST_DESCRIPTORS, hard // 2)

@@ -1,0 +1,111 @@
+"""Builds fusecopy.libfuse._native: ops.c and its Python half."""
+
+import shlex
+import subprocess
+
+from cffi import FFI
+
+DECLARATIONS = """
+typedef int... pid_t;
+typedef int... uid_t;
+typedef int... gid_t;
+typedef int... mode_t;
+struct fuse_req;
+typedef struct fuse_req *fuse_req_t;
+struct fuse_ctx { uid_t uid; gid_t gid; pid_t pid; mode_t umask; ...; };
+
+#define FUSE_SET_ATTR_MODE ...
+#define FUSE_SET_ATTR_UID ...
+#define FUSE_SET_ATTR_GID ...
+#define FUSE_SET_ATTR_SIZE ...
+#define FUSE_SET_ATTR_ATIME ...
+#define FUSE_SET_ATTR_MTIME ...
+#define FUSE_SET_ATTR_ATIME_NOW ...
+#define FUSE_SET_ATTR_MTIME_NOW ...
+#define FUSE_SET_ATTR_CTIME ...
+#define FUSE_IOCTL_DIR ...
+#define FUSE_CAP_ATOMIC_O_TRUNC ...
+#define FUSE_CAP_DONT_MASK ...
+#define FUSE_CAP_SPLICE_WRITE ...
+#define FUSE_CAP_SPLICE_MOVE ...
+#define FUSE_CAP_SPLICE_READ ...
+#define FUSE_CAP_HANDLE_KILLPRIV ...
+
+struct fusecopy_client {
+    pid_t pid;
+    uint64_t reads; uint64_t read_bytes; uint64_t writes; uint64_t write_bytes;
+    int64_t first_ns; int64_t last_ns;
+};
+struct fusecopy_file { int fd; int write_waits; int client_count; struct fusecopy_client clients[...]; };
+struct fusecopy_connection {
+    unsigned int want; unsigned int refuse; unsigned int major; unsigned int minor; unsigned int max_write;
+};
+struct fusecopy_setattr {
+    int to_set; int has_fh; uint64_t fh; uint32_t mode; uint32_t uid; uint32_t gid;
+    int64_t size; int64_t atime_ns; int64_t mtime_ns;
+};
+struct fusecopy_attributes {
+    uint64_t ino; uint32_t mode; uint64_t nlink; uint32_t uid; uint32_t gid; uint64_t rdev;
+    int64_t size; int64_t blksize; int64_t blocks; int64_t atime_ns; int64_t mtime_ns; int64_t ctime_ns;
+};
+struct fusecopy_copy {
+    uint64_t inode_in; uint64_t fh_in; int64_t off_in;
+    uint64_t inode_out; uint64_t fh_out; int64_t off_out;
+    uint64_t length; int flags; int is_64;
+};
+
+int fuse_version(void);
+const char *fuse_pkgversion(void);
+const struct fuse_ctx *fuse_req_ctx(fuse_req_t req);
+int fuse_req_interrupted(fuse_req_t req);
+int fuse_reply_err(fuse_req_t req, int err);
+int fuse_reply_lseek(fuse_req_t req, int64_t off);
+int fuse_reply_ioctl(fuse_req_t req, int result, const void *buf, size_t size);
+
+int fusecopy_installed(void);
+struct fusecopy_connection *fusecopy_get_connection(void);
+void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
+void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before);
+int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_attributes *attributes, double timeout);
+int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
+
+extern "Python+C" {
+    void on_first_write(uint64_t fh, pid_t pid);
+    void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
+    void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before);
+    void on_setattr(fuse_req_t req, uint64_t inode, struct fusecopy_setattr *change);
+    void on_copy_file_range(fuse_req_t req, struct fusecopy_copy *copy);
+    void on_lseek(fuse_req_t req, uint64_t inode, uint64_t fh, int64_t off, int whence);
+    void on_fallocate(fuse_req_t req, uint64_t inode, uint64_t fh, int mode, int64_t off, int64_t length);
+    void on_ioctl(fuse_req_t req, uint64_t inode, uint64_t fh, unsigned int cmd, unsigned int flags,
+                  char *data, size_t size, size_t out_size);
+}
+"""
+
+
+def pkg_config(*arguments: str) -> list[str]:
+    """What pkg-config says of fuse3, as compiler arguments; a build without it ends with one clear line."""
+    try:
+        return shlex.split(subprocess.check_output(["pkg-config", *arguments, "fuse3"], text=True))
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(
+            "fusecopy needs pkg-config and the headers of libfuse 3 to build"
+            " (Debian: apt install gcc pkg-config libfuse3-dev)"
+        ) from error
+
+
+ffibuilder = FFI()
+ffibuilder.cdef(DECLARATIONS)
+ffibuilder.set_source(
+    "fusecopy.libfuse._native",
+    '#include "ops.h"',
+    sources=["fusecopy/libfuse/ops.c"],
+    depends=["fusecopy/libfuse/ops.h"],
+    include_dirs=["fusecopy/libfuse"],
+    define_macros=[("_GNU_SOURCE", None)],
+    extra_compile_args=[*pkg_config("--cflags"), "-O2", "-Wall", "-Wextra"],
+    extra_link_args=[*pkg_config("--libs"), "-ldl"],
+)
+
+if __name__ == "__main__":
+    ffibuilder.compile(verbose=True)

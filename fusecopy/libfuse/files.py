@@ -1,0 +1,58 @@
+"""Open files that the native layer reads and writes by itself."""
+
+from dataclasses import dataclass
+
+from fusecopy.libfuse._native import ffi
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The READ and WRITE requests of one process on one open file.
+
+    Attributes:
+        pid: the calling thread as the kernel names it; 0 is the kernel itself (writeback) or a process of a
+            foreign pid namespace; -1 stands for all clients beyond the first few.
+        reads, writes: number of requests.
+        read_bytes, write_bytes: bytes they asked for.
+        first_ns, last_ns: CLOCK_MONOTONIC of the first and the last request.
+    """
+
+    pid: int
+    reads: int
+    read_bytes: int
+    writes: int
+    write_bytes: int
+    first_ns: int
+    last_ns: int
+
+
+class NativeFile:
+    """A file descriptor whose READ and WRITE requests are answered without Python.
+
+    Give `fh` to the kernel as the file handle. The object must live, and the descriptor stay open, until the
+    handle is released. The descriptor stays the caller's to close.
+    """
+
+    __slots__ = ("_file", "fd", "fh")
+
+    def __init__(self, fd: int, write_waits: bool = False) -> None:
+        """Serve `fd`; with `write_waits` (O_SYNC, O_DSYNC) every write goes to a worker thread."""
+        self._file = ffi.new("struct fusecopy_file *")
+        self._file.fd = self.fd = fd
+        self._file.write_waits = write_waits
+        self.fh = int(ffi.cast("uintptr_t", self._file))
+
+    def clients(self) -> list[Client]:
+        """What each process has asked of this file so far."""
+        return [_client(self._file.clients[i]) for i in range(self._file.client_count)]
+
+
+def _client(c: "ffi.CData") -> Client:
+    return Client(c.pid, c.reads, c.read_bytes, c.writes, c.write_bytes, c.first_ns, c.last_ns)
+
+
+def descriptor(fh: int) -> int:
+    """The descriptor behind a file handle that a request brought."""
+    return int(ffi.cast("struct fusecopy_file *", fh).fd)
+
+

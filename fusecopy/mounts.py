@@ -1,0 +1,103 @@
+"""The mount table, and taking a mount out of it."""
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusecopy.errors import UnmountError
+
+FSTYPE = "fuse.fusecopy"
+UNMOUNT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A line of /proc/self/mountinfo.
+
+    Attributes:
+        mountpoint: where it is.
+        fstype: type with subtype, as "fuse.fusecopy".
+        source: what was mounted; for ours the backing directory.
+        device: st_dev of everything in it.
+    """
+
+    mountpoint: str
+    fstype: str
+    source: str
+    device: int
+
+    @property
+    def connection(self) -> int:
+        """Its number under /sys/fs/fuse/connections."""
+        return os.minor(self.device) | os.major(self.device) << 20
+
+
+def mounts() -> Iterator[Mount]:
+    """Every mount in this mount namespace, oldest first (proc_pid_mountinfo(5))."""
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        fields, _, rest = line.partition(" - ")
+        words, tail = fields.split(" "), rest.split(" ")
+        major, minor = (int(number) for number in words[2].split(":"))
+        yield Mount(_unescape(words[4]), tail[0], _unescape(tail[1]), os.makedev(major, minor))
+
+
+def ours() -> list[Mount]:
+    """The mounts of fusecopy."""
+    return [mount for mount in mounts() if mount.fstype == FSTYPE]
+
+
+def at(mountpoint: str) -> Mount | None:
+    """The topmost mount at a directory, whether its server lives or not."""
+    path = os.path.abspath(mountpoint)
+    return next((mount for mount in reversed(list(mounts())) if mount.mountpoint == path), None)
+
+
+def unmount(mountpoint: str, lazy: bool = False) -> None:
+    """Take a mount away, with `lazy` also while it is busy.
+
+    Raises:
+        UnmountError: it is busy, is not ours to unmount, or fusermount3 is missing.
+    """
+    command = ["umount", "-i"] if os.geteuid() == 0 else ["fusermount3", "-u"]
+    lazily = {"umount": "-l", "fusermount3": "-z"}[command[0]]
+    try:
+        result = subprocess.run(
+            [*command, *([lazily] if lazy else []), "--", mountpoint],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=UNMOUNT_SECONDS,
+        )
+    except FileNotFoundError as error:
+        raise UnmountError(f"{mountpoint}: {command[0]} is not installed", "apt install fuse3") from error
+    except subprocess.TimeoutExpired as error:
+        raise UnmountError(
+            f"{mountpoint}: {command[0]} did not end within {UNMOUNT_SECONDS} s",
+            f"fusecopy umount --abort {mountpoint}",
+        ) from error
+    if result.returncode:
+        raise UnmountError(f"{mountpoint}: {result.stderr.strip() or 'umount failed'}")
+
+
+def abort(mount: Mount) -> None:
+    """End the connection: every request in it fails, whoever hangs in it is freed, the mount stays, dead.
+
+    Raises:
+        UnmountError: the control file cannot be written.
+    """
+    control = Path(f"/sys/fs/fuse/connections/{mount.connection}/abort")
+    try:
+        control.write_text("1")
+    except OSError as error:
+        remedy = "mount -t fusectl none /sys/fs/fuse/connections" if error.errno == errno.ENOENT else ""
+        raise UnmountError(f"{control}: {error.strerror}", remedy) from error
+
+
+def _unescape(field: str) -> str:
+    """mountinfo writes space, tab, newline and backslash as three octal digits."""
+    for character in " \t\n#\\":
+        field = field.replace(f"\\{ord(character):03o}", character)
+    return field
