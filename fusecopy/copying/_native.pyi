@@ -1,0 +1,33 @@
+from typing import Any
+
+class _Lib:
+    FIEMAP_FLAG_SYNC: int
+    FIEMAP_EXTENT_UNKNOWN: int
+    FIEMAP_EXTENT_DELALLOC: int
+    FIEMAP_EXTENT_ENCODED: int
+    FIEMAP_EXTENT_DATA_INLINE: int
+    FIEMAP_EXTENT_UNWRITTEN: int
+    FIEMAP_EXTENT_SHARED: int
+    FILE_DEDUPE_RANGE_DIFFERS: int
+    FS_IMMUTABLE_FL: int
+    FS_APPEND_FL: int
+    FS_NOCOW_FL: int
+    EXTENTS_PER_CALL: int
+
+    def fc_clone_range(
+        self, source: int, offset_in: int, length: int, destination: int, offset_out: int
+    ) -> int: ...
+    def fc_dedupe_range(
+        self, source: int, offset_in: int, length: int, destination: int, offset_out: int, deduped: Any
+    ) -> int: ...
+    def fc_fiemap(self, fd: int, start: int, length: int, flags: int, extents: Any) -> int: ...
+    def fc_punch_hole(self, fd: int, offset: int, length: int) -> int: ...
+    def fc_extend(self, fd: int, offset: int, length: int) -> int: ...
+    def fc_block_size(self, fd: int) -> int: ...
+    def fc_inode_flags(self, fd: int, flags: Any) -> int: ...
+
+class _FFI:
+    def new(self, declaration: str, init: Any = None) -> Any: ...
+
+lib: _Lib
+ffi: _FFI

@@ -1,0 +1,136 @@
+"""Builder of `fusecopy.copying._native`: the copy ioctls Python has no function for.
+
+Structs and constants come from the kernel's own headers. Every call answers 0 or more, or -errno, and runs
+without the interpreter's lock, as all functions of cffi's API mode do.
+
+Run from the top of the source tree to build the module beside this file.
+"""
+
+from cffi import FFI
+
+CDEF = """
+#define FIEMAP_FLAG_SYNC ...
+#define FIEMAP_EXTENT_UNKNOWN ...
+#define FIEMAP_EXTENT_DELALLOC ...
+#define FIEMAP_EXTENT_ENCODED ...
+#define FIEMAP_EXTENT_DATA_INLINE ...
+#define FIEMAP_EXTENT_UNWRITTEN ...
+#define FIEMAP_EXTENT_SHARED ...
+#define FILE_DEDUPE_RANGE_DIFFERS ...
+#define FS_IMMUTABLE_FL ...
+#define FS_APPEND_FL ...
+#define FS_NOCOW_FL ...
+#define EXTENTS_PER_CALL ...
+
+struct fiemap_extent {
+    uint64_t fe_logical;
+    uint64_t fe_physical;
+    uint64_t fe_length;
+    uint32_t fe_flags;
+    ...;
+};
+
+static int fc_clone_range(int source, uint64_t offset_in, uint64_t length, int destination,
+                          uint64_t offset_out);
+static int fc_dedupe_range(int source, uint64_t offset_in, uint64_t length, int destination,
+                           uint64_t offset_out, uint64_t *deduped);
+static int fc_fiemap(int fd, uint64_t start, uint64_t length, uint32_t flags, struct fiemap_extent *extents);
+static int fc_punch_hole(int fd, int64_t offset, int64_t length);
+static int fc_extend(int fd, int64_t offset, int64_t length);
+static int fc_block_size(int fd);
+static int fc_inode_flags(int fd, uint32_t *flags);
+"""
+
+SOURCE = """
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+
+#define EXTENTS_PER_CALL 128
+
+static int fc_clone_range(int source, uint64_t offset_in, uint64_t length, int destination,
+                          uint64_t offset_out)
+{
+    struct file_clone_range range = {
+        .src_fd = source, .src_offset = offset_in, .src_length = length, .dest_offset = offset_out,
+    };
+    return ioctl(destination, FICLONERANGE, &range) < 0 ? -errno : 0;
+}
+
+/* 0 or FILE_DEDUPE_RANGE_DIFFERS; the destination's status is an errno of its own. */
+static int fc_dedupe_range(int source, uint64_t offset_in, uint64_t length, int destination,
+                           uint64_t offset_out, uint64_t *deduped)
+{
+    struct {
+        struct file_dedupe_range head;
+        struct file_dedupe_range_info info;
+    } range;
+
+    memset(&range, 0, sizeof range);
+    range.head.src_offset = offset_in;
+    range.head.src_length = length;
+    range.head.dest_count = 1;
+    range.info.dest_fd = destination;
+    range.info.dest_offset = offset_out;
+    if (ioctl(source, FIDEDUPERANGE, &range) < 0)
+        return -errno;
+    *deduped = range.info.bytes_deduped;
+    return range.info.status;
+}
+
+/* The number of extents found, at most EXTENTS_PER_CALL. */
+static int fc_fiemap(int fd, uint64_t start, uint64_t length, uint32_t flags, struct fiemap_extent *extents)
+{
+    struct {
+        struct fiemap head;
+        struct fiemap_extent extents[EXTENTS_PER_CALL];
+    } map;
+
+    memset(&map.head, 0, sizeof map.head);
+    map.head.fm_start = start;
+    map.head.fm_length = length;
+    map.head.fm_flags = flags;
+    map.head.fm_extent_count = EXTENTS_PER_CALL;
+    if (ioctl(fd, FS_IOC_FIEMAP, &map) < 0)
+        return -errno;
+    memcpy(extents, map.extents, map.head.fm_mapped_extents * sizeof *extents);
+    return (int)map.head.fm_mapped_extents;
+}
+
+static int fc_punch_hole(int fd, int64_t offset, int64_t length)
+{
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) < 0 ? -errno : 0;
+}
+
+static int fc_extend(int fd, int64_t offset, int64_t length)
+{
+    return fallocate(fd, 0, offset, length) < 0 ? -errno : 0;
+}
+
+static int fc_block_size(int fd)
+{
+    int size;
+    return ioctl(fd, FIGETBSZ, &size) < 0 ? -errno : size;
+}
+
+/* The kernel writes an int although the ioctl's number says long. */
+static int fc_inode_flags(int fd, uint32_t *flags)
+{
+    unsigned int word = 0;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &word) < 0)
+        return -errno;
+    *flags = word;
+    return 0;
+}
+"""
+
+ffibuilder = FFI()
+ffibuilder.cdef(CDEF)
+ffibuilder.set_source("fusecopy.copying._native", SOURCE, extra_compile_args=["-Wall", "-Wextra"])
+
+if __name__ == "__main__":
+    ffibuilder.compile(verbose=True)

@@ -1,0 +1,110 @@
+"""Fixtures and capabilities all tests share.
+
+A test that needs more than an ordinary system says so, by a marker (@pytest.mark.root) or by a fixture that
+calls require(). What is missing skips the test and is named, or fails it where FUSECOPY_REQUIRE lists it.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import loopfs
+
+TRACEPOINT = Path("/sys/kernel/tracing/events/fuse/fuse_request_send/enable")
+SECCOMP_ACTIONS = Path("/proc/sys/kernel/seccomp/actions_avail")
+
+
+def _has_fuse() -> bool:
+    return os.access("/dev/fuse", os.R_OK | os.W_OK) and shutil.which("fusermount3") is not None
+
+
+def _has_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _has_loop() -> bool:
+    tools = all(shutil.which(command[0]) for command in loopfs.MKFS.values())
+    return _has_root() and tools and os.access("/dev/loop-control", os.R_OK | os.W_OK)
+
+
+def _has_tracefs() -> bool:
+    return os.access(TRACEPOINT, os.W_OK)
+
+
+def _has_seccomp() -> bool:
+    return SECCOMP_ACTIONS.exists() and "user_notif" in SECCOMP_ACTIONS.read_text().split()
+
+
+CAPABILITIES: dict[str, Callable[[], bool]] = {
+    "fuse": _has_fuse,
+    "root": _has_root,
+    "loop": _has_loop,
+    "tracefs": _has_tracefs,
+    "seccomp": _has_seccomp,
+}
+
+
+def require(*names: str) -> None:
+    """Skip the running test unless the machine has all of the named capabilities."""
+    demanded = os.environ.get("FUSECOPY_REQUIRE", "").split(",")
+    for name in names:
+        if not CAPABILITIES[name]():
+            if name in demanded:
+                pytest.fail(f"missing here although FUSECOPY_REQUIRE lists it: {name}")
+            pytest.skip(f"missing here: {name}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Honour the markers named after capabilities, and `slow`."""
+    names = [marker.name for marker in item.iter_markers()]
+    if "slow" in names and "slow" not in item.config.option.markexpr:
+        pytest.skip("slow; run with -m slow")
+    require(*(name for name in names if name in CAPABILITIES))
+
+
+def _session_filesystem(kind: str, factory: pytest.TempPathFactory) -> Iterator[Path]:
+    require("loop")
+    with loopfs.mounted(kind, factory.mktemp(kind)) as point:
+        yield point
+
+
+@pytest.fixture(scope="session")
+def btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A mounted btrfs."""
+    yield from _session_filesystem("btrfs", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def xfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A mounted XFS, with reflink as mkfs.xfs makes it since 5.1."""
+    yield from _session_filesystem("xfs", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def ext4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A mounted ext4."""
+    yield from _session_filesystem("ext4", tmp_path_factory)
+
+
+@pytest.fixture(params=["btrfs", "xfs", "ext4"])
+def backing(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A fresh directory on each of the three filesystems."""
+    yield from _fresh(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(params=["btrfs", "xfs"])
+def sharing_backing(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A fresh directory on each of the two filesystems that have reflink."""
+    yield from _fresh(request.getfixturevalue(request.param))
+
+
+def _fresh(filesystem: Path) -> Iterator[Path]:
+    directory = filesystem / "test"
+    directory.mkdir()
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)

@@ -1,0 +1,354 @@
+"""Every cause on a real filesystem: the refused call, what is said of it, and that the remedy mends it."""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path as Name
+
+import pytest
+
+from fusecopy.copying.ladder import carry
+from fusecopy.copying.records import Path, Refusal, Request
+from fusecopy.copying.refusal import explain
+from fusecopy.copying.sharing import shared_bytes
+from tests import loopfs
+from tests.reflink.files import noise, opened, pair
+
+CONTENT = noise(20000)
+
+
+def refused(request: Request, code: int, path: Path = Path.REFLINK) -> Refusal:
+    """Have `path` refuse the request with errno `code`, and explain it."""
+    outcome = carry(request, (path,))
+    assert (outcome.copied, errno.errorcode[outcome.errno]) == (0, errno.errorcode[code])
+    said = explain(request, path, outcome.errno)
+    assert said.errno == code
+    return said
+
+
+def shares(request: Request) -> bool:
+    """Whether a clone shares the whole request, as it should once the remedy was followed."""
+    outcome = carry(request, (Path.REFLINK,))
+    copied = outcome.copied
+    found = shared_bytes(request.source, request.offset_in, request.destination, request.offset_out, copied)
+    return 0 < copied == found.shared
+
+
+@contextmanager
+def attribute(name: Name, letter: str) -> Iterator[None]:
+    """chattr +LETTER for the time of a block."""
+    loopfs.run("chattr", f"+{letter}", name)
+    try:
+        yield
+    finally:
+        loopfs.run("chattr", f"-{letter}", name)
+
+
+def test_source_offset(sharing_backing: Name) -> None:
+    with pair(sharing_backing, CONTENT) as files:
+        said = refused(files.request(8192, 1, 0), errno.EINVAL)
+        assert said.cause == "The source offset 1 is no multiple of the block size 4096."
+        assert said.remedy == "Begin at a multiple of 4096 in both files."
+        assert shares(files.request(8192, 4096, 0))
+
+
+def test_destination_offset(sharing_backing: Name) -> None:
+    with pair(sharing_backing, CONTENT) as files:
+        said = refused(files.request(8192, 0, 7), errno.EINVAL)
+        assert said.cause == "The destination offset 7 is no multiple of the block size 4096."
+        assert shares(files.request(8192, 0, 4096))
+
+
+def test_length_in_the_middle(sharing_backing: Name) -> None:
+    with pair(sharing_backing, CONTENT) as files:
+        said = refused(files.request(5000), errno.EINVAL)
+        assert said.cause == (
+            "The length 5000 is no multiple of the block size 4096 and the range ends before the source "
+            "does, at 5000 of 20000."
+        )
+        assert said.remedy == "Copy a multiple of 4096 bytes, or up to the source's end."
+        assert shares(files.request(4096))
+        assert shares(files.request(20000))
+
+
+def test_smaller_than_a_block(sharing_backing: Name) -> None:
+    with pair(sharing_backing, CONTENT) as files:
+        said = refused(files.request(100), errno.EINVAL)
+        assert (
+            said.cause == "The range of 100 bytes is smaller than a block (4096) and does not end both files."
+        )
+        assert shares(files.request(4096))
+
+
+def test_tail_into_a_longer_destination(sharing_backing: Name) -> None:
+    with pair(sharing_backing, CONTENT, noise(30000, 2)) as files:
+        said = refused(files.request(20000), errno.EINVAL)
+        assert said.cause == (
+            "The range ends at the source's end, inside a block of 4096, but the destination goes on from "
+            "20000 to 30000."
+        )
+        os.truncate(files.destination_name, 20000)
+        assert shares(files.request(20000))
+
+
+def test_past_the_end(sharing_backing: Name) -> None:
+    """The ladder cuts such a range, so the kernel's own answer to it is explained without a call."""
+    with pair(sharing_backing, CONTENT) as files:
+        said = explain(files.request(40960), Path.REFLINK, errno.EINVAL)
+        assert said.cause == "The range ends at 40960, past the source's end at 20000."
+        assert shares(files.request(20000))
+
+
+def test_overlap(sharing_backing: Name) -> None:
+    (sharing_backing / "file").write_bytes(CONTENT)
+    with opened(sharing_backing / "file", sharing_backing / "file") as files:
+        said = refused(files.request(8192, 0, 4096), errno.EINVAL)
+        assert said.cause == "Source and destination are one file and the ranges overlap."
+        assert said.remedy == "Copy to a range that begins at least 8192 bytes away, or to another file."
+        assert shares(files.request(8192, 0, 8192))
+
+
+@pytest.mark.parametrize("nocow", ["source", "destination"])
+def test_nocow(btrfs: Name, nocow: str) -> None:
+    directory = btrfs / f"nocow-{nocow}"
+    directory.mkdir()
+    for name in ("source", "destination"):
+        (directory / name).touch()
+    loopfs.run("chattr", "+C", directory / nocow)
+    with pair(directory, CONTENT) as files:
+        said = refused(files.request(8192), errno.EINVAL)
+        other = "destination" if nocow == "source" else "source"
+        assert said.cause == (
+            f"The {nocow} is No_COW (chattr +C) and the {other} is not; "
+            "btrfs shares between alike files only."
+        )
+        sign = "+" if nocow == "source" else "-"
+        assert said.remedy.endswith(f"while it is empty: chattr {sign}C FILE.")
+        assert explain(files.request(8192), Path.COPY_FILE_RANGE, 0).cause == said.cause
+        loopfs.run("chattr", f"{sign}C", directory / "destination")
+        assert shares(files.request(8192))
+
+
+def test_immutable(sharing_backing: Name) -> None:
+    with pair(sharing_backing, CONTENT) as files:
+        with attribute(files.destination_name, "i"):
+            said = refused(files.request(8192), errno.EPERM)
+            assert said == Refusal(
+                errno.EPERM,
+                "The destination is immutable (chattr +i).",
+                "Take the attribute off (chattr -i).",
+            )
+        assert shares(files.request(8192))
+
+
+@pytest.mark.parametrize("attributed", [False, True])
+def test_append(sharing_backing: Name, attributed: bool) -> None:
+    with pair(sharing_backing, CONTENT) as files:
+        names = files.source_name, files.destination_name
+        if attributed:
+            with attribute(names[1], "a"), opened(*names, flags_out=os.O_WRONLY | os.O_APPEND) as appending:
+                said = refused(appending.request(8192), errno.EBADF)
+            assert said.cause.startswith("The destination is append-only (chattr +a)")
+        else:
+            with opened(*names, flags_out=os.O_WRONLY | os.O_APPEND) as appending:
+                said = refused(appending.request(8192), errno.EBADF)
+            assert said.cause == "The destination is open with O_APPEND; a copy goes to an offset."
+        assert shares(files.request(8192))
+
+
+def test_append_only_after_it_was_opened(ext4: Name) -> None:
+    with pair(ext4, CONTENT) as files, attribute(files.destination_name, "a"):
+        said = explain(files.request(8192), Path.READWRITE, errno.EPERM)
+        assert said.cause == "The destination is append-only (chattr +a)."
+
+
+@pytest.mark.parametrize(
+    ("flags_in", "flags_out", "cause"),
+    [
+        (os.O_WRONLY, os.O_WRONLY, "The source is not open for reading."),
+        (os.O_RDONLY, os.O_RDONLY, "The destination is not open for writing."),
+    ],
+)
+def test_access(sharing_backing: Name, flags_in: int, flags_out: int, cause: str) -> None:
+    with pair(sharing_backing, CONTENT) as files:
+        with opened(files.source_name, files.destination_name, flags_in, flags_out) as wrong:
+            assert refused(wrong.request(8192), errno.EBADF).cause == cause
+        assert shares(files.request(8192))
+
+
+def test_directory(sharing_backing: Name) -> None:
+    (sharing_backing / "file").touch()
+    with opened(sharing_backing, sharing_backing / "file", os.O_RDONLY) as files:
+        said = refused(files.request(8192), errno.EISDIR)
+        assert said.cause == "One of the two is a directory; only regular files are copied."
+
+
+def test_device(sharing_backing: Name) -> None:
+    (sharing_backing / "file").touch()
+    with opened(Name("/dev/zero"), sharing_backing / "file", os.O_RDONLY) as files:
+        said = refused(files.request(8192), errno.EINVAL)
+        assert said.cause == "One of the two is not a regular file (a device, pipe or socket)."
+
+
+def test_other_filesystem(btrfs: Name, xfs: Name) -> None:
+    with pair(btrfs, CONTENT, other=xfs) as files:
+        devices = [os.fstat(fd).st_dev for fd in (files.source, files.destination)]
+        one, two = (f"{os.major(device)}:{os.minor(device)}" for device in devices)
+        assert refused(files.request(8192), errno.EXDEV) == Refusal(
+            errno.EXDEV,
+            f"The source lies on btrfs (device {one}), the destination on xfs (device {two}); "
+            "extents are shared within one filesystem.",
+            "Copy within one filesystem; the subvolumes of one btrfs count as one.",
+        )
+        with pair(btrfs, CONTENT) as within:
+            assert shares(within.request(8192))
+
+
+def test_ext4_has_no_reflink(ext4: Name) -> None:
+    with pair(ext4, CONTENT) as files:
+        said = refused(files.request(8192), errno.EOPNOTSUPP)
+        assert said.cause.startswith("The filesystem ext4 (device 7:")
+        assert said.cause.endswith("has no such operation: it answered EOPNOTSUPP to reflink.")
+        assert said.remedy == "Keep both files on one btrfs, or on one XFS made with reflink=1."
+
+
+@pytest.mark.root
+def test_tmpfs_has_no_reflink(tmp_path: Name) -> None:
+    with (
+        loopfs.mount(tmp_path / "tmpfs", "-t", "tmpfs", "none") as tmpfs,
+        pair(tmpfs, CONTENT) as files,
+    ):
+        said = refused(files.request(8192), errno.EOPNOTSUPP)
+        assert said.cause.startswith("The filesystem tmpfs (device ")
+
+
+@pytest.mark.loop
+def test_xfs_without_reflink(tmp_path: Name) -> None:
+    with (
+        loopfs.mounted("xfs", tmp_path, mkfs=("-m", "reflink=0")) as point,
+        pair(point, CONTENT) as files,
+    ):
+        said = refused(files.request(8192), errno.EOPNOTSUPP)
+        assert said.cause.startswith("This XFS was made without reflink (device 7:")
+        assert said.remedy == "Make it anew with mkfs.xfs -m reflink=1, which cannot be added later."
+
+
+@pytest.mark.parametrize("which", ["source", "destination"])
+def test_swap_file(xfs: Name, which: str) -> None:
+    directory = xfs / f"swap {which}"
+    directory.mkdir()
+    with pair(directory, noise(1 << 20), noise(1 << 20)) as files:
+        swap = directory / which
+        swap.chmod(0o600)
+        loopfs.run("mkswap", swap)
+        loopfs.run("swapon", swap)
+        try:
+            said = refused(files.request(8192), errno.ETXTBSY)
+        finally:
+            loopfs.run("swapoff", swap)
+        assert said.cause == f"The {which} is in use as swap: {swap}."
+        assert said.remedy == f"Turn that off first: swapoff {swap}"
+        assert shares(files.request(8192))
+
+
+def test_file_size_limit(sharing_backing: Name) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pair(sharing_backing, CONTENT) as files:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            said = refused(files.request(8192, 0, 4096), errno.EFBIG, Path.COPY_FILE_RANGE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert said.cause == ("The range ends at 12288 and this process may write up to 4096 (RLIMIT_FSIZE).")
+        assert shares(files.request(8192, 0, 4096))
+
+
+def test_larger_than_files_can_be(ext4: Name) -> None:
+    with pair(ext4, CONTENT) as files:
+        said = refused(files.request(4096, 0, 1 << 50), errno.EFBIG, Path.READWRITE)
+        assert said.cause == (
+            f"The range ends at {(1 << 50) + 4096}, beyond the largest file that ext4 holds."
+        )
+
+
+@pytest.mark.root
+def test_no_space(tmp_path: Name) -> None:
+    with (
+        loopfs.mount(tmp_path / "tmpfs", "-t", "tmpfs", "-o", "size=16k", "none") as tmpfs,
+        pair(tmpfs, noise(8192), noise(8192)) as files,
+    ):
+        said = refused(files.request(4096, 0, 8192), errno.ENOSPC, Path.READWRITE)
+        assert said == Refusal(
+            errno.ENOSPC, "The filesystem tmpfs is full: 0 bytes are free.", "Free some space on it."
+        )
+
+
+def test_quota(ext4: Name) -> None:
+    with pair(ext4, CONTENT) as files:
+        said = explain(files.request(4096), Path.READWRITE, errno.EDQUOT)
+        assert said.cause.startswith("A quota on ext4 is used up (user 0, group 0); ")
+
+
+@pytest.mark.loop
+def test_read_only(tmp_path: Name) -> None:
+    with loopfs.mounted("btrfs", tmp_path) as point:
+        with pair(point, CONTENT):
+            pass
+        loopfs.run("mount", "-o", "remount,ro", point)
+        with opened(point / "source", point / "destination", os.O_RDONLY, os.O_RDONLY) as files:
+            said = explain(files.request(8192), Path.REFLINK, errno.EROFS)
+        assert said.cause == "The destination's filesystem (btrfs) is mounted read-only."
+        loopfs.run("mount", "-o", "remount,rw", point)
+        with opened(point / "source", point / "destination") as files:
+            assert shares(files.request(8192))
+
+
+@pytest.mark.loop
+def test_inline(tmp_path: Name) -> None:
+    with loopfs.mounted("btrfs", tmp_path) as point:
+        with pair(point, b"x" * 100) as files:
+            assert carry(files.request(100), (Path.REFLINK,)).copied == 100
+            assert not shares(files.request(100))
+            said = explain(files.request(100), Path.REFLINK, 0)
+            assert said.cause == (
+                "The source's data lies inline in the metadata of btrfs, so no extent can be shared."
+            )
+        loopfs.run("mount", "-o", "remount,max_inline=0", point)
+        with pair(point, b"x" * 100) as files:
+            assert shares(files.request(100))
+
+
+def test_differs(sharing_backing: Name) -> None:
+    before = CONTENT[:9000] + b"?" + CONTENT[9001:]
+    with pair(sharing_backing, CONTENT, before) as files:
+        said = refused(files.request(20000), errno.EINVAL, Path.DEDUPE)
+        assert said.cause == "The two ranges differ, first at byte 9000 of the range."
+        assert explain(files.request(20000), Path.DEDUPE, 0) == Refusal(0, said.cause, said.remedy)
+        assert shares(files.request(20000))
+
+
+def test_dedupe_beyond_the_destination(sharing_backing: Name) -> None:
+    with pair(sharing_backing, CONTENT, CONTENT[:4096]) as files:
+        said = refused(files.request(8192), errno.EINVAL, Path.DEDUPE)
+        assert said.cause == (
+            "The range ends at 8192, past the destination's end at 4096; "
+            "dedupe shares only bytes that are there already."
+        )
+        assert shares(files.request(8192))
+
+
+def test_no_rule_fits(sharing_backing: Name) -> None:
+    with pair(sharing_backing, CONTENT) as files:
+        assert explain(files.request(8192), Path.REFLINK, errno.EIO) == Refusal(
+            errno.EIO, "reflink gave EIO; no cause known here fits the two files.", ""
+        )
+        assert explain(files.request(8192), Path.REFLINK, errno.EINVAL).cause == (
+            "reflink gave EINVAL; no cause known here fits the two files."
+        )
+
+
+def test_closed_descriptors() -> None:
+    said = explain(Request(1 << 20, 1 << 20, 0, 0, 1), Path.REFLINK, errno.EBADF)
+    assert said.cause == "reflink gave EBADF, and looking for the cause failed: Bad file descriptor."

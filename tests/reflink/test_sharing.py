@@ -1,0 +1,228 @@
+"""What FIEMAP proves: exact numbers of shared bytes for files made to have them."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path as Name
+
+import pytest
+
+from fusecopy.copying import calls
+from fusecopy.copying._native import lib
+from fusecopy.copying.ladder import DEFAULT, carry
+from fusecopy.copying.records import Path, Proof, Sharing
+from fusecopy.copying.sharing import extents, prove, rewritten, shared_bytes
+from tests import loopfs
+from tests.reflink.files import BLOCK, Pair, noise, opened, pair
+
+
+def proven(shared: int, holes: int = 0) -> Sharing:
+    return Sharing(shared, holes, 0, Proof.FIEMAP)
+
+
+def compare(files: Pair, length: int) -> Sharing:
+    return shared_bytes(files.source, 0, files.destination, 0, length)
+
+
+def write_blocks(fd: int, blocks: Iterable[int], seed: int = 9) -> None:
+    """Write the numbered blocks and have them on the disk."""
+    for block in blocks:
+        os.pwrite(fd, noise(BLOCK, seed + block), block * BLOCK)
+    os.fsync(fd)
+
+
+def clone(files: Pair, blocks: int) -> None:
+    calls.clone_range(files.source, 0, blocks * BLOCK, files.destination, 0)
+
+
+def test_hole_at_the_end(sharing_backing: Name) -> None:
+    with pair(sharing_backing, noise(10 * BLOCK)) as files:
+        os.truncate(files.source_name, 20 * BLOCK)
+        clone(files, 20)
+        assert compare(files, 20 * BLOCK) == proven(10 * BLOCK, holes=10 * BLOCK)
+
+
+def test_every_second_extent_is_another(sharing_backing: Name) -> None:
+    with pair(sharing_backing, noise(20 * BLOCK)) as files:
+        clone(files, 20)
+        write_blocks(files.destination, range(1, 20, 2))
+        assert compare(files, 20 * BLOCK) == proven(10 * BLOCK)
+
+
+def test_the_last_extent_is_another(sharing_backing: Name) -> None:
+    with pair(sharing_backing, noise(20 * BLOCK)) as files:
+        clone(files, 20)
+        write_blocks(files.destination, [19])
+        assert compare(files, 20 * BLOCK) == proven(19 * BLOCK)
+
+
+def test_more_holes_and_extents_than_one_call_gives(sharing_backing: Name) -> None:
+    count = 2 * lib.EXTENTS_PER_CALL + 5
+    with pair(sharing_backing, b"") as files:
+        write_blocks(files.source, range(1, 2 * count, 2))
+        clone(files, 2 * count)
+        places = [extent.logical for extent in extents(files.destination, 0, 2 * count * BLOCK, sync=False)]
+        assert places == [block * BLOCK for block in range(1, 2 * count, 2)]
+        assert compare(files, 2 * count * BLOCK) == proven(count * BLOCK, holes=count * BLOCK)
+        write_blocks(files.destination, [2 * count - 1])
+        assert compare(files, 2 * count * BLOCK) == proven((count - 1) * BLOCK, holes=count * BLOCK)
+
+
+def test_adjacent_blocks_in_another_order(sharing_backing: Name) -> None:
+    with pair(sharing_backing, noise(4 * BLOCK)) as files:
+        for source, destination in ((0, 0), (1, 2), (2, 1), (3, 3)):
+            calls.clone_range(files.source, source * BLOCK, BLOCK, files.destination, destination * BLOCK)
+        assert compare(files, 4 * BLOCK) == proven(2 * BLOCK)
+
+
+def test_extents_merged_on_one_side_and_split_on_the_other(sharing_backing: Name) -> None:
+    with pair(sharing_backing, noise(16 * BLOCK), noise(16 * BLOCK, 2)) as files:
+        calls.clone_range(files.source, 3 * BLOCK, 5 * BLOCK, files.destination, 3 * BLOCK)
+        assert compare(files, 16 * BLOCK) == proven(5 * BLOCK)
+        assert shared_bytes(files.source, 4 * BLOCK, files.destination, 4 * BLOCK, 10 * BLOCK) == proven(
+            4 * BLOCK
+        )
+        assert shared_bytes(files.source, 5000, files.destination, 5000, 10000) == proven(15000 - 3 * BLOCK)
+
+
+def test_inline_data_is_unprovable(btrfs: Name) -> None:
+    with pair(btrfs, b"x" * 100) as files:
+        outcome = carry(files.request(100))
+        sharing = prove(files.request(100), outcome)
+        assert outcome.carried() == {Path.REFLINK: 100}
+        assert sharing == Sharing(0, 0, 100, Proof.FIEMAP, "inline in metadata")
+        assert rewritten(files.request(100), outcome, sharing) == 0
+
+
+def test_inline_data_by_copy_file_range_is_unknown(btrfs: Name) -> None:
+    with pair(btrfs, b"x" * 100) as files:
+        outcome = carry(files.request(100), (Path.COPY_FILE_RANGE,))
+        sharing = prove(files.request(100), outcome)
+        assert (sharing.shared, sharing.unprovable) == (0, 100)
+        assert rewritten(files.request(100), outcome, sharing) is None
+
+
+def test_small_file_of_xfs_is_shared(xfs: Name) -> None:
+    with pair(xfs, b"x" * 100) as files:
+        outcome = carry(files.request(100))
+        assert prove(files.request(100), outcome) == proven(100)
+
+
+def test_hole_before_the_extent(sharing_backing: Name) -> None:
+    with pair(sharing_backing, b"", noise(4 * BLOCK)) as files:
+        write_blocks(files.source, [4, 5, 6, 7])
+        calls.clone_range(files.source, 4 * BLOCK, 4 * BLOCK, files.destination, 4 * BLOCK)
+        assert compare(files, 8 * BLOCK) == proven(4 * BLOCK)
+        clone(files, 8)
+        assert compare(files, 8 * BLOCK) == proven(4 * BLOCK, holes=4 * BLOCK)
+
+
+def test_flagged_shared_with_a_third_file_only(sharing_backing: Name) -> None:
+    with (
+        pair(sharing_backing, noise(4 * BLOCK), noise(4 * BLOCK)) as files,
+        open(sharing_backing / "third", "wb") as third,
+    ):
+        calls.clone_range(files.source, 0, 4 * BLOCK, third.fileno(), 0)
+        calls.clone_range(files.destination, 0, 4 * BLOCK, third.fileno(), 4 * BLOCK)
+        assert compare(files, 4 * BLOCK) == proven(0)
+
+
+def test_compressed(btrfs: Name) -> None:
+    directory = btrfs / "compressed"
+    directory.mkdir()
+    loopfs.run("chattr", "+c", directory)
+    content = b"the same words again and again " * 40000
+    with pair(directory, content) as files:
+        found = extents(files.source, 0, len(content), sync=False)
+        assert found
+        assert all(extent.flags & lib.FIEMAP_EXTENT_ENCODED for extent in found)
+        outcome = carry(files.request(len(content)))
+        assert prove(files.request(len(content)), outcome) == proven(len(content))
+        write_blocks(files.destination, [40])
+        assert compare(files, len(content)) == proven(len(content) - BLOCK)
+        assert shared_bytes(files.source, 39 * BLOCK, files.destination, 39 * BLOCK, 3 * BLOCK) == proven(
+            2 * BLOCK
+        )
+
+
+@pytest.mark.parametrize(("kind", "shared"), [("btrfs", 16 * BLOCK), ("xfs", 0)])
+def test_unwritten(request: pytest.FixtureRequest, kind: str, shared: int) -> None:
+    """btrfs shares preallocated extents; XFS leaves holes for them."""
+    with pair(request.getfixturevalue(kind), b"") as files:
+        os.posix_fallocate(files.source, 0, 16 * BLOCK)
+        clone(files, 16)
+        assert compare(files, 16 * BLOCK) == proven(shared, holes=16 * BLOCK - shared)
+
+
+def test_both_ranges_in_one_file(sharing_backing: Name) -> None:
+    content = noise(8 * BLOCK)
+    (sharing_backing / "file").write_bytes(content)
+    with opened(sharing_backing / "file", sharing_backing / "file") as files:
+        request = files.request(4 * BLOCK, 0, 4 * BLOCK)
+        outcome = carry(request)
+        assert prove(request, outcome) == proven(4 * BLOCK)
+        assert files.content() == content[: 4 * BLOCK] * 2
+
+
+def test_subvolumes_share_although_st_dev_differs(btrfs: Name) -> None:
+    for name in ("one", "two"):
+        loopfs.run("btrfs", "subvolume", "create", btrfs / name)
+    with pair(btrfs / "one", noise(BLOCK * 4), other=btrfs / "two") as files:
+        assert os.fstat(files.source).st_dev != os.fstat(files.destination).st_dev
+        outcome = carry(files.request(4 * BLOCK))
+        assert prove(files.request(4 * BLOCK), outcome) == proven(4 * BLOCK)
+
+
+def test_another_filesystem_shares_nothing(btrfs: Name, xfs: Name) -> None:
+    with pair(btrfs, noise(4 * BLOCK), noise(4 * BLOCK), other=xfs) as files:
+        assert compare(files, 4 * BLOCK) == Sharing(0, 0, 0, Proof.WRITTEN)
+
+
+@pytest.mark.root
+def test_no_fiemap_is_unprovable(tmp_path: Name) -> None:
+    mount = loopfs.mount(tmp_path / "tmpfs", "-t", "tmpfs", "none")
+    with mount as tmpfs, pair(tmpfs, noise(4 * BLOCK)) as files:
+        request = files.request(4 * BLOCK)
+        outcome = carry(request)
+        sharing = prove(request, outcome)
+        assert outcome.carried() == {Path.COPY_FILE_RANGE: 4 * BLOCK}
+        reason = "no FIEMAP: Operation not supported"
+        assert sharing == Sharing(0, 0, 4 * BLOCK, Proof.UNPROVABLE, reason)
+        assert rewritten(request, outcome, sharing) is None
+
+
+def test_body_shared_and_tail_rewritten(sharing_backing: Name) -> None:
+    with pair(sharing_backing, noise(200000)) as files:
+        request = files.request(70000)
+        outcome = carry(request)
+        sharing = prove(request, outcome)
+        assert sharing == proven(69632)
+        assert rewritten(request, outcome, sharing) == 368
+
+
+def test_copy_file_range_is_measured_by_its_own_range(sharing_backing: Name) -> None:
+    with pair(sharing_backing, noise(20 * BLOCK)) as files:
+        request = files.request(10 * BLOCK + 5, 100, 100)
+        outcome = carry(request, (Path.REFLINK, Path.COPY_FILE_RANGE))
+        sharing = prove(request, outcome)
+        assert sharing == proven(9 * BLOCK)
+        assert rewritten(request, outcome, sharing) == BLOCK + 5
+
+
+def test_copy_file_range_on_ext4_rewrites(ext4: Name) -> None:
+    with pair(ext4, noise(70000)) as files:
+        request = files.request(70000)
+        outcome = carry(request, DEFAULT)
+        sharing = prove(request, outcome)
+        assert sharing == proven(0)
+        assert rewritten(request, outcome, sharing) == 70000
+
+
+@pytest.mark.parametrize("path", [Path.SPLICE, Path.SENDFILE, Path.READWRITE])
+def test_moved_bytes_are_written_and_holes_are_not(backing: Name, path: Path) -> None:
+    with pair(backing, noise(64 << 10)) as files:
+        os.truncate(files.source_name, 1 << 20)
+        request = files.request(1 << 20)
+        outcome = carry(request, (path,))
+        sharing = prove(request, outcome)
+        assert sharing == Sharing(0, (1 << 20) - (64 << 10), 0, Proof.WRITTEN)
+        assert rewritten(request, outcome, sharing) == 64 << 10
