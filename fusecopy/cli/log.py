@@ -76,7 +76,7 @@ WIDTH = 79
 @click.option("--json", "as_json", is_flag=True, help="The records as they stand in the log, one a line.")
 @click.option("-q", "--quiet", is_flag=True, help="No causes and remedies.")
 @click.option("--color", "colour", type=click.Choice(get_args(Colour)), default="auto", show_default=True)
-def log(
+def command(
     target: Path | None,
     follow: bool,
     pids: tuple[int, ...],

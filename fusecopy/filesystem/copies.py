@@ -121,12 +121,13 @@ class Copies:
         outcome = Outcome((), 0, code, complete=False)
         copy = _carried(caller, plan, source, request, outcome, 0, begun)
         if policy.refuse:
-            cause = f"the mount's policy refuses every copy with {policy.refuse}"
-            copy.refusal = Refusal(code, cause, "fusecopy policy MNT refuse=")
+            cause = f"The mount's policy refuses every copy with {policy.refuse}."
+            copy.refusal = Refusal(code, cause, "fusecopy policy MNT refuse= takes it back.")
             self._report(destination, copy, False)
         else:
-            cause = f"the mount's policy declines every copy with {policy.decline.upper()}"
-            copy.refusal = Refusal(code, cause, "fusecopy policy MNT decline=")
+            cause = f"The mount's policy declines every copy with {policy.decline.upper()}."
+            remedy = "fusecopy policy MNT decline= takes it back; after ENOSYS the mount must be made anew."
+            copy.refusal = Refusal(code, cause, remedy)
             self._decline(destination, copy, thread)
         raise OSError(code, os.strerror(code))
 
@@ -157,7 +158,7 @@ class Copies:
             copy.length,
             copy.begun_ns,
             copy.attempts,
-            refusal.cause if refusal else "no path of the ladder could carry it",
+            refusal.cause if refusal else "No path of the ladder could carry it.",
             refusal.remedy if refusal else "",
         )
 

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 LEAST_DESCRIPTORS = 64
 
+FLUSH_SECONDS = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -189,12 +191,18 @@ class Server:
     def _answers(self) -> dict[str, Callable[[], str]]:
         return {
             "pid": lambda: str(os.getpid()),
-            "log": lambda: str(self._config.log),
+            "log": self._log_path,
             "backing": lambda: self._config.backing,
             "version": lambda: __version__,
             "policy": lambda: str(self._copies.policy),
             "stats": self._stats,
         }
+
+    def _log_path(self) -> str:
+        """Whoever asks is about to read it, so what was reported before is written first."""
+        if self._log.writer:
+            self._log.writer.flush(FLUSH_SECONDS)
+        return str(self._config.log)
 
     def _stats(self) -> str:
         writer = self._log.writer

@@ -1,0 +1,219 @@
+"""fusecopy mount: serve a directory at a mount point."""
+
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fusecopy import mounts
+from fusecopy.cli import options
+from fusecopy.cli.daemon import log_to, run_in_background
+from fusecopy.errors import (
+    BackingError,
+    FuseUnavailableError,
+    MountPointError,
+    StaleMountError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from fusecopy.filesystem.server import Config
+
+DEFAULT_TIMEOUT = 1.0
+
+
+@click.command()
+@click.argument("backing", type=click.Path())
+@click.argument("mountpoint", type=click.Path())
+@click.option("-o", "words", multiple=True, metavar="OPT,...", help="Mount options, as mount(8) has them.")
+@click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground.")
+@click.option("--log", "log_file", type=click.Path(), help="The dispatch log's file.")
+@click.option("--paths", help="The ladder: reflink,copy_file_range,splice,sendfile,readwrite,dedupe.")
+@click.option("--strict", is_flag=True, help="Answer an error where a reflink cannot be had.")
+@click.option("--decline", help="Leave every copy to the kernel: eopnotsupp, enosys (for good) or exdev.")
+@click.option("--refuse", metavar="ERRNO", help="Refuse every copy with this errno, for experiments.")
+@click.option("--replace", is_flag=True, help="Take away a dead mount at the mount point first.")
+def command(
+    backing: str,
+    mountpoint: str,
+    words: tuple[str, ...],
+    foreground: bool,
+    log_file: str | None,
+    replace: bool,
+    **policy: str | bool | None,
+) -> None:
+    """Serve the directory BACKING at MOUNTPOINT.
+
+    Returns once the mount answers. Then copy inside it, and read what carried each copy with
+    `fusecopy log MOUNTPOINT`. Options of -o: libfuse's (allow_other, ro, ...), noatime, strict,
+    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, and timeout=SECONDS for which the kernel may
+    believe names and attributes (1; use 0 if others change the backing).
+    """
+    asked = options.parse(words)
+    given = {key: value for key, value in policy.items() if value}
+    if log_file:
+        given["log"] = log_file
+    start(backing, mountpoint, asked, given, foreground, replace)
+
+
+def start(
+    backing: str,
+    mountpoint: str,
+    asked: options.Words,
+    given: "dict[str, str | bool]",
+    foreground: bool,
+    replace: bool = False,
+) -> None:
+    """Check everything that can be checked before, then mount. Options given by name win over -o.
+
+    Raises:
+        FusecopyError: it cannot be done; nothing was mounted.
+    """
+    own: dict[str, str | bool] = {**asked.own, **given}
+    backing = _checked_backing(backing)
+    mountpoint = _checked_mountpoint(mountpoint, backing, replace)
+    _check_fuse(asked.forwarded)
+    config = _config(backing, mountpoint, own, asked.forwarded)
+
+    def serve(ready: Callable[[], None]) -> None:
+        from fusecopy.filesystem.server import Server
+
+        Server(config).run(ready)
+
+    if foreground:
+        log_to(None)
+        serve(lambda: click.echo(_mounted(config, os.getpid())))
+    else:
+        pid = run_in_background(serve, config.log.with_suffix(".diagnostics"))
+        click.echo(_mounted(config, pid))
+
+
+def _mounted(config: "Config", pid: int) -> str:
+    return (
+        f"mounted {config.backing} on {config.mountpoint} (pid {pid}) - watch: fusecopy log -F"
+        f" {config.mountpoint}"
+    )
+
+
+def _config(
+    backing: str, mountpoint: str, own: "dict[str, str | bool]", forwarded: set[str]
+) -> "Config":
+    from fusecopy.filesystem.policy import parse
+    from fusecopy.filesystem.server import Config
+
+    log = Path(os.path.abspath(str(own["log"]))) if "log" in own else default_log(mountpoint)
+    _check_log(log, backing, mountpoint)
+    policy = " ".join(
+        [
+            *(["strict"] if "strict" in own else []),
+            *(f"{key}={own[key]}" for key in ("decline", "refuse") if key in own),
+            # A comma would end the word in -o, so there the paths are separated by colons.
+            *([f"paths={str(own['paths']).replace(':', ',')}"] if "paths" in own else []),
+        ]
+    )
+    fsname = backing.replace("\\", "\\\\").replace(",", "\\,")
+    return Config(
+        backing=backing,
+        mountpoint=mountpoint,
+        log=log,
+        policy=parse(policy),
+        options=frozenset({f"fsname={fsname}", "subtype=fusecopy", "default_permissions"} | forwarded),
+        timeout=_seconds(str(own.get("timeout", DEFAULT_TIMEOUT))),
+        noatime="noatime" in own,
+    )
+
+
+def default_log(mountpoint: str) -> Path:
+    """Where the log of a mount goes if nobody says: one file for each mount point."""
+    name = mountpoint.strip("/").replace("-", "\\x2d").replace("/", "-") or "-"
+    if os.geteuid() == 0:
+        return Path("/var/log/fusecopy") / f"{name}.jsonl"
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if not os.path.isabs(state):
+        raise UsageError("there is no home directory for the dispatch log", "name a file with --log")
+    return Path(state) / "fusecopy" / f"{name}.jsonl"
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise UsageError(f"timeout={text} is no number of seconds", "give 0 or more, as timeout=1")
+    return seconds
+
+
+def _checked_backing(backing: str) -> str:
+    try:
+        os.scandir(backing).close()
+    except OSError as error:
+        raise BackingError(f"{backing}: {error.strerror}", "name an existing directory to serve") from error
+    return os.path.realpath(backing)
+
+
+def _checked_mountpoint(mountpoint: str, backing: str, replace: bool) -> str:
+    path = os.path.abspath(mountpoint)
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise MountPointError(f"{mountpoint}: {error.strerror}", "name an existing directory") from error
+        if not replace:
+            raise StaleMountError(
+                f"{mountpoint}: a mount whose server is gone is still there",
+                f"fusecopy umount {mountpoint}, or mount with --replace",
+            ) from error
+        mounts.unmount(path, lazy=True)
+    path = os.path.realpath(path)
+    there = mounts.at(path)
+    if there and there.fstype == mounts.FSTYPE:
+        raise StaleMountError(
+            f"{mountpoint}: fusecopy already serves {there.source} there", f"fusecopy umount {mountpoint}"
+        )
+    if path != backing and Path(path).is_relative_to(backing):
+        raise MountPointError(
+            f"{mountpoint} lies inside the backing directory {backing}: the server would wait for itself",
+            "choose a mount point outside of it",
+        )
+    return path
+
+
+def _check_fuse(forwarded: set[str]) -> None:
+    if not os.path.exists("/dev/fuse"):
+        raise FuseUnavailableError(
+            "/dev/fuse is missing", "modprobe fuse; in a container, give it the device /dev/fuse"
+        )
+    if os.geteuid() == 0:
+        return
+    if not shutil.which("fusermount3"):
+        raise FuseUnavailableError("fusermount3 is not installed", "apt install fuse3")
+    if {"allow_other", "allow_root"} & forwarded and not _user_allow_other():
+        raise UsageError(
+            "allow_other and allow_root are for root, unless /etc/fuse.conf says otherwise",
+            "write the line user_allow_other into /etc/fuse.conf",
+        )
+
+
+def _user_allow_other() -> bool:
+    try:
+        lines = Path("/etc/fuse.conf").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.strip() == "user_allow_other" for line in lines)
+
+
+def _check_log(log: Path, backing: str, mountpoint: str) -> None:
+    real = Path(os.path.realpath(log))
+    if real.is_relative_to(mountpoint) and backing != mountpoint:
+        raise UsageError(
+            f"{log}: the log cannot lie inside the mount that it is about", "choose a file outside of it"
+        )
+    if real.is_relative_to(backing):
+        log_to(None)
+        logging.getLogger(__name__).warning("%s: the log lies inside the backing directory", log)

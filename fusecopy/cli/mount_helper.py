@@ -1,0 +1,37 @@
+"""mount.fusecopy: what mount(8) runs for `mount -t fusecopy BACKING MOUNTPOINT` and for lines of fstab.
+
+mount(8) calls `mount.fusecopy spec dir [-sfnv] [-N namespace] [-o options] [-t type.subtype]`, where -f means
+fake and -n means no mtab: other letters than fusecopy's own, hence a parser of its own.
+"""
+
+import getopt
+import sys
+from collections.abc import Sequence
+
+from fusecopy.cli import fail
+from fusecopy.cli.mount import start
+from fusecopy.cli.options import parse
+from fusecopy.errors import FusecopyError, UsageError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `mount.fusecopy`; exits with fusecopy's statuses."""
+    try:
+        _mount(list(sys.argv[1:] if arguments is None else arguments))
+    except FusecopyError as error:
+        fail(error)
+
+
+def _mount(arguments: list[str]) -> None:
+    try:
+        options, operands = getopt.gnu_getopt(arguments, "sfnvN:o:t:")
+    except getopt.GetoptError as error:
+        raise UsageError(f"mount.fusecopy: {error}", "usage: mount.fusecopy BACKING MOUNTPOINT [-o OPT,...]") from error
+    if len(operands) != 2:
+        raise UsageError("mount.fusecopy wants a backing directory and a mount point")
+    letters = [letter for letter, _ in options]
+    if "-N" in letters:
+        raise UsageError("mount.fusecopy cannot mount into another namespace (-N)", "use nsenter(1)")
+    words = parse(value for letter, value in options if letter == "-o")
+    if "-f" not in letters:
+        start(operands[0], operands[1], words, {}, foreground=False)

@@ -1,0 +1,80 @@
+"""The words of -o, as mount(8), fstab and libfuse know them."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fusecopy.errors import UsageError
+
+FORWARDED = {
+    "allow_other",
+    "allow_root",
+    "auto_unmount",
+    "default_permissions",
+    "ro",
+    "rw",
+    "suid",
+    "nosuid",
+    "dev",
+    "nodev",
+    "exec",
+    "noexec",
+    "sync",
+    "async",
+    "dirsync",
+}
+FORWARDED_WITH_VALUE = {"max_read"}
+OWN = {"log", "paths", "decline", "refuse", "timeout"}
+OWN_FLAGS = {"strict", "noatime"}
+SWALLOWED = {
+    "user",
+    "users",
+    "nouser",
+    "owner",
+    "group",
+    "auto",
+    "noauto",
+    "defaults",
+    "_netdev",
+    "nofail",
+    "atime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "diratime",
+    "nodiratime",
+}
+
+
+@dataclass(slots=True)
+class Words:
+    """What -o asked for: options of libfuse and the kernel, and our own with their values."""
+
+    forwarded: set[str] = field(default_factory=set)
+    own: dict[str, str] = field(default_factory=dict)
+
+
+def parse(values: Iterable[str]) -> Words:
+    """Sort the comma-separated words of every -o.
+
+    Raises:
+        UsageError: a word is unknown; the message suggests the nearest.
+    """
+    words = Words()
+    for word in (word for value in values for word in value.split(",") if word):
+        key, equals, value = word.partition("=")
+        if key in SWALLOWED or key.startswith("x-") or key == "comment":
+            continue
+        if (key in FORWARDED and not equals) or (key in FORWARDED_WITH_VALUE and equals):
+            words.forwarded.add(word)
+        elif (key in OWN and equals) or (key in OWN_FLAGS and not equals):
+            words.own[key] = value
+        else:
+            raise UsageError(f"-o {word}: unknown option{_suggestion(key)}", "see fusecopy mount --help")
+    return words
+
+
+def _suggestion(key: str) -> str:
+    known = FORWARDED | FORWARDED_WITH_VALUE | OWN | OWN_FLAGS
+    near = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
