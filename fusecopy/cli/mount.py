@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 1.0
 
+Given = dict[str, str | bool]
+"""Options by name; those without a value are True or, from -o, empty."""
+
 
 @click.command()
 @click.argument("backing", type=click.Path())
@@ -55,7 +58,7 @@ def command(
     believe names and attributes (1; use 0 if others change the backing).
     """
     asked = options.parse(words)
-    given = {key: value for key, value in policy.items() if value}
+    given: Given = {key: value for key, value in policy.items() if value}
     if log_file:
         given["log"] = log_file
     start(backing, mountpoint, asked, given, foreground, replace)
@@ -65,7 +68,7 @@ def start(
     backing: str,
     mountpoint: str,
     asked: options.Words,
-    given: "dict[str, str | bool]",
+    given: Given,
     foreground: bool,
     replace: bool = False,
 ) -> None:
@@ -74,7 +77,7 @@ def start(
     Raises:
         FusecopyError: it cannot be done; nothing was mounted.
     """
-    own: dict[str, str | bool] = {**asked.own, **given}
+    own: Given = {**asked.own, **given}
     backing = _checked_backing(backing)
     mountpoint = _checked_mountpoint(mountpoint, backing, replace)
     _check_fuse(asked.forwarded)
@@ -100,9 +103,7 @@ def _mounted(config: "Config", pid: int) -> str:
     )
 
 
-def _config(
-    backing: str, mountpoint: str, own: "dict[str, str | bool]", forwarded: set[str]
-) -> "Config":
+def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "Config":
     from fusecopy.filesystem.policy import parse
     from fusecopy.filesystem.server import Config
 

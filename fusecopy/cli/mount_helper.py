@@ -26,7 +26,9 @@ def _mount(arguments: list[str]) -> None:
     try:
         options, operands = getopt.gnu_getopt(arguments, "sfnvN:o:t:")
     except getopt.GetoptError as error:
-        raise UsageError(f"mount.fusecopy: {error}", "usage: mount.fusecopy BACKING MOUNTPOINT [-o OPT,...]") from error
+        raise UsageError(
+            f"mount.fusecopy: {error}", "usage: mount.fusecopy BACKING MOUNTPOINT [-o OPT,...]"
+        ) from error
     if len(operands) != 2:
         raise UsageError("mount.fusecopy wants a backing directory and a mount point")
     letters = [letter for letter, _ in options]

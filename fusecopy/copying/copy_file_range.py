@@ -12,7 +12,7 @@ FIRST_CHUNK = 16 * MIB
 MOST = 0x7FFFF000
 """MAX_RW_COUNT: one call does no more on filesystems that share or splice."""
 
-SHARING_RATE = 16 << 30
+SHARING_RATE = 64 << 30
 """Bytes per second above which a chunk was shared: no page cache is copied so fast. It only sizes chunks."""
 
 

@@ -150,7 +150,7 @@ class Facts:
 
     @property
     def shares_tail(self) -> bool:
-        """An unaligned end is no obstacle, as the files end there (kernel.md section 5)."""
+        """An unaligned end is no obstacle, as the files end there (generic_remap_checks)."""
         size = self.destination.stat.st_size
         deduped = self.path is Path.DEDUPE
         return self.ends_source and (

@@ -1,7 +1,7 @@
 """What bounds one call: a budget of time and bytes, and the wish to be interrupted.
 
 A caller of copy_file_range on FUSE cannot be killed while its request is served, and the destination stays
-locked (kernel.md: keep one request short).
+locked meanwhile; so one request is kept short.
 """
 
 import time

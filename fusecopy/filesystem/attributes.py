@@ -11,7 +11,7 @@ def entry(inode: Inode, st: os.stat_result, timeout: float) -> pyfuse3.EntryAttr
     """What the kernel is told of an inode; it may believe it for `timeout` seconds."""
     e = pyfuse3.EntryAttributes()
     fill(e, st)
-    e.st_ino = inode.number  # type: ignore[assignment]
+    e.st_ino = inode.number
     e.generation = inode.generation
     e.entry_timeout = e.attr_timeout = timeout
     return e
@@ -20,7 +20,7 @@ def entry(inode: Inode, st: os.stat_result, timeout: float) -> pyfuse3.EntryAttr
 def fill(e: pyfuse3.EntryAttributes, st: os.stat_result) -> None:
     """Copy everything but the inode number. st_blocks is the backing's: cp does not offer a file for which
     st_blocks * 512 < st_size to copy_file_range (coreutils 9.1)."""
-    e.st_mode = st.st_mode  # type: ignore[assignment]
+    e.st_mode = st.st_mode
     e.st_nlink = st.st_nlink
     e.st_uid = st.st_uid
     e.st_gid = st.st_gid

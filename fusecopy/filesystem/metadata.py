@@ -9,13 +9,13 @@ from typing import Protocol
 
 import pyfuse3
 
-from fusecopy.libfuse import SetattrFields
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.attributes import entry
 from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.control import Control
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import OpenFiles
+from fusecopy.libfuse import SetattrFields
 
 ACL_PREFIX = b"system.posix_acl_"
 VFS_STATISTICS = (

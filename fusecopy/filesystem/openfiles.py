@@ -4,9 +4,9 @@ import errno
 import os
 import threading
 
-from fusecopy.libfuse import NativeFile
 from fusecopy.filesystem.flows import Flows
 from fusecopy.filesystem.inodes import Inode
+from fusecopy.libfuse import NativeFile
 
 
 class OpenFile:

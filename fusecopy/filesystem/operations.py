@@ -109,9 +109,7 @@ class Operations(LibfuseOperations):
         flags: int,
         ctx: Any,
     ) -> None:
-        await self._meta(
-            self._fs.names.rename, parent_inode_old, name_old, parent_inode_new, name_new, flags
-        )
+        await self._meta(self._fs.names.rename, parent_inode_old, name_old, parent_inode_new, name_new, flags)
 
     async def readlink(self, inode: int, ctx: Any) -> bytes:
         return await self._meta(self._fs.names.readlink, inode)
@@ -251,5 +249,6 @@ def _answer(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     except OSError as error:
         raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
     except Exception:
-        log.exception("unexpected error in %s; its caller got EIO", getattr(function, "__qualname__", function))
+        name = getattr(function, "__qualname__", function)
+        log.exception("unexpected error in %s; its caller got EIO", name)
         raise pyfuse3.FUSEError(errno.EIO) from None

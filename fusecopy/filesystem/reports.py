@@ -209,5 +209,3 @@ def _attempt(attempt: Try) -> Attempt:
 
 def _name(code: int) -> str | None:
     return errnos.errorcode.get(code, str(code)) if code else None
-
-

@@ -163,7 +163,7 @@ class Server:
         self._log.begin(Writer(self._config.log, self._header()))
 
     async def _signals(self) -> None:
-        """INT and TERM unmount, asked twice also a busy mount; HUP opens the log again; USR1 prints totals."""
+        """INT and TERM unmount, a busy mount when asked twice; HUP reopens the log; USR1 prints totals."""
         asked = False
         with trio.open_signal_receiver(
             signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1

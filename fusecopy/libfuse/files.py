@@ -54,5 +54,3 @@ def _client(c: "ffi.CData") -> Client:
 def descriptor(fh: int) -> int:
     """The descriptor behind a file handle that a request brought."""
     return int(ffi.cast("struct fusecopy_file *", fh).fd)
-
-

@@ -165,8 +165,10 @@ async def _setattr(
     lib.fusecopy_reply_attr(request, reply, entry.attr_timeout)
 
 
-async def _copy_file_range(request: "ffi.CData", *copy: int) -> None:
-    count = await _session.operations.copy_file_range(*copy, RequestContext(request))
+async def _copy_file_range(
+    request: "ffi.CData", copy: "tuple[int, int, int, int, int, int, int, int]"
+) -> None:
+    count = await _session.operations.copy_file_range(*copy, ctx=RequestContext(request))
     lib.fusecopy_reply_copy(request, count)
 
 
@@ -202,9 +204,7 @@ def on_slow_read(request: "ffi.CData", fh: int, size: int, off: int) -> None:
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
-def on_slow_write(
-    request: "ffi.CData", fh: int, data: "ffi.CData", size: int, off: int, before: int
-) -> None:
+def on_slow_write(request: "ffi.CData", fh: int, data: "ffi.CData", size: int, off: int, before: int) -> None:
     _session.start(request, _slow_write, fh, data, size, off, before)
 
 
@@ -220,18 +220,8 @@ def on_setattr(request: "ffi.CData", inode: int, change: "ffi.CData") -> None:
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_copy_file_range(request: "ffi.CData", c: "ffi.CData") -> None:
-    _session.start(
-        request,
-        _copy_file_range,
-        c.inode_in,
-        c.fh_in,
-        c.off_in,
-        c.inode_out,
-        c.fh_out,
-        c.off_out,
-        c.length,
-        c.flags,
-    )
+    copy = (c.inode_in, c.fh_in, c.off_in, c.inode_out, c.fh_out, c.off_out, c.length, c.flags)
+    _session.start(request, _copy_file_range, copy)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]

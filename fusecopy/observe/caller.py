@@ -24,7 +24,7 @@ DRIVERS = {
     b"328": "write",
     b"-1": "mmap",
 }
-"""By system call number on x86-64: read, pread64, readv, preadv, preadv2 and the writes alike; -1 is a page fault."""
+"""By number on x86-64: read, pread64, readv, preadv, preadv2 and the writes alike; -1 is a page fault."""
 
 
 @dataclass(frozen=True, slots=True)
