@@ -56,3 +56,4 @@ def mount(point: Path, *what: str) -> Iterator[Path]:
         yield point
     finally:
         run("umount", point)
+        point.rmdir()

@@ -46,19 +46,13 @@ def attribute(name: Name, letter: str) -> Iterator[None]:
         loopfs.run("chattr", f"-{letter}", name)
 
 
-def test_source_offset(sharing_backing: Name) -> None:
+@pytest.mark.parametrize(("side", "offsets"), [("source", (7, 0)), ("destination", (0, 7))])
+def test_offset(sharing_backing: Name, side: str, offsets: tuple[int, int]) -> None:
     with pair(sharing_backing, CONTENT) as files:
-        said = refused(files.request(8192, 1, 0), errno.EINVAL)
-        assert said.cause == "The source offset 1 is no multiple of the block size 4096."
+        said = refused(files.request(8192, *offsets), errno.EINVAL)
+        assert said.cause == f"The {side} offset 7 is no multiple of the block size 4096."
         assert said.remedy == "Begin at a multiple of 4096 in both files."
-        assert shares(files.request(8192, 4096, 0))
-
-
-def test_destination_offset(sharing_backing: Name) -> None:
-    with pair(sharing_backing, CONTENT) as files:
-        said = refused(files.request(8192, 0, 7), errno.EINVAL)
-        assert said.cause == "The destination offset 7 is no multiple of the block size 4096."
-        assert shares(files.request(8192, 0, 4096))
+        assert shares(files.request(8192, 4096, 4096))
 
 
 def test_length_in_the_middle(sharing_backing: Name) -> None:

@@ -163,6 +163,12 @@ def test_both_ranges_in_one_file(sharing_backing: Name) -> None:
         assert files.content() == content[: 4 * BLOCK] * 2
 
 
+def test_one_place_that_is_not_flagged_shared(backing: Name) -> None:
+    """A range compared with itself: the place is equal, but nobody shares it."""
+    with pair(backing, noise(8 * BLOCK)) as files:
+        assert shared_bytes(files.source, 0, files.source, 0, 8 * BLOCK) == proven(0)
+
+
 def test_subvolumes_share_although_st_dev_differs(btrfs: Name) -> None:
     for name in ("one", "two"):
         loopfs.run("btrfs", "subvolume", "create", btrfs / name)
