@@ -82,8 +82,8 @@ static int fusecopy_getdents(int fd, char *buffer, size_t size)
     return result(syscall(SYS_getdents64, fd, buffer, size));
 }
 
-static int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory, const char *new_name,
-                              unsigned int flags)
+static int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory,
+                              const char *new_name, unsigned int flags)
 {
     return result(renameat2(old_directory, old_name, new_directory, new_name, flags));
 }
@@ -93,7 +93,8 @@ static int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length)
     return result(fallocate(fd, mode, off, length));
 }
 
-static int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns, int64_t mtime_s, int64_t mtime_ns)
+static int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns, int64_t mtime_s,
+                            int64_t mtime_ns)
 {
     struct timespec times[2] = { { atime_s, atime_ns }, { mtime_s, mtime_ns } };
 

@@ -1,8 +1,8 @@
 """Open directories: listing with attributes, positions that stay valid, sync.
 
 Positions are the backing's own (d_off), so telldir and seekdir work as there, and an entry removed or added
-while a listing goes on neither hides another nor shows one twice. Methods block, raise OSError, and may run in
-any thread; the kernel lists one open directory from one thread at a time.
+while a listing goes on neither hides another nor shows one twice. Methods block, raise OSError, and may run
+in any thread; the kernel lists one open directory from one thread at a time.
 """
 
 import errno

@@ -1,8 +1,8 @@
 """The mounted file system as pyfuse3 and fusecopy.libfuse call it: each operation one line over its logic.
 
-What may wait for a disk runs in a worker thread; what is answered from memory runs here. An OSError becomes the
-caller's errno; anything unexpected becomes EIO for that one caller and a diagnostic, because pyfuse3 ends its
-loop, and with it the mount, on any exception but its own.
+What may wait for a disk runs in a worker thread; what is answered from memory runs here. An OSError becomes
+the caller's errno; anything unexpected becomes EIO for that one caller and a diagnostic, because pyfuse3 ends
+its loop, and with it the mount, on any exception but its own.
 """
 
 import errno

@@ -19,6 +19,9 @@ from fusecopy.libfuse.operations import Operations, RequestContext, SetattrField
 
 log = logging.getLogger(__name__)
 
+_Copy = tuple[int, int, int, int, int, int, int, int]
+"""The arguments of Operations.copy_file_range, up to flags."""
+
 EIO = 5
 
 DATA_THREADS = 32

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fusecopy.cli.format import header
-from fusecopy.cli.log import COPIES, find_log, log, only_mount
+from fusecopy.cli.log import COPIES, find_log, only_mount
+from fusecopy.cli.log import command as log
 from fusecopy.dispatch.records import Copy, Flow, Header, Policy, Record, Requests
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import LogError, UsageError
@@ -188,7 +189,7 @@ def _seqs(output: str) -> list[int]:
 @contextmanager
 def _command(*arguments: str | Path, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
     """The command as a process of its own."""
-    program = "from fusecopy.cli.log import log; log()"
+    program = "from fusecopy.cli.log import command; command()"
     environment = {**os.environ, "LINES": "5", "PYTHONPATH": str(Path(__file__).parents[2])}
     environment.pop("NO_COLOR", None)
     words = [sys.executable, "-c", program, *map(str, arguments)]
