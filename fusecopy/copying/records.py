@@ -72,8 +72,8 @@ class Outcome:
         attempts: every try, in order.
         copied: bytes of the range that are now in the destination, counted from its beginning.
         errno: the error that ended the copy, or 0. With `copied` above 0 the caller must be told
-            the count and not the error (kernel.md: on an error the kernel neither drops the
-            destination's pages nor grows its size).
+            the count and not the error: on an error the kernel neither drops the destination's cached
+            pages nor grows its size (fs/fuse/file.c, Linux 6.1 to 7.2).
         complete: the whole range was dealt with, or the source ended; False where the copy was cut
             short on purpose (budget, interruption) and asking again would go on.
     """

@@ -26,6 +26,9 @@ ROOT = pyfuse3.ROOT_INODE
 DEVICE_BITS = 48
 NUMBERS = 1 << 64
 
+DEEPEST = 4096
+"""Directories moved behind the mount's back may, by the names last seen, lie in each other."""
+
 
 @dataclass(slots=True, eq=False)
 class Inode:
@@ -60,8 +63,8 @@ class Inode:
     def path(self) -> bytes:
         """Path relative to the root of the mount, by the names last seen."""
         names: list[bytes] = []
-        inode: Inode | None = self
-        while inode is not None and inode.parent is not None:
+        inode = self
+        while inode.parent is not None and len(names) < DEEPEST:
             names.append(inode.name)
             inode = inode.parent
         return b"/".join(reversed(names)) or b"."

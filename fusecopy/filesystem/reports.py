@@ -1,6 +1,5 @@
 """Turns what happened to copies into records of the dispatch log, and remembers the last one of each file."""
 
-import errno as errnos
 import itertools
 import threading
 from collections import OrderedDict
@@ -8,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from fusecopy.copying import errnos
 from fusecopy.copying.records import Attempt as Try
 from fusecopy.copying.records import Sharing
 from fusecopy.dispatch.records import Attempt, Copy, Dispatch, Flow, Record, Requests, encode_path, timestamp
@@ -208,4 +208,4 @@ def _attempt(attempt: Try) -> Attempt:
 
 
 def _name(code: int) -> str | None:
-    return errnos.errorcode.get(code, str(code)) if code else None
+    return errnos.name(code) if code else None

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #define FUSE_USE_VERSION 35
-#include <fuse3/fuse_lowlevel.h>
+#include <fuse_lowlevel.h>
 
 #if FUSE_MAJOR_VERSION != 3 || FUSE_MINOR_VERSION < 10
 #error "fusecopy needs libfuse 3.10 or later of the 3.x series"
