@@ -1,0 +1,1 @@
+"""The demonstration: a scratch mount, and scenarios that show on it how copies travel."""
