@@ -15,6 +15,7 @@ from fusecopy.copying.limits import Budget
 from fusecopy.copying.records import Outcome, Path, Refusal, Request, Sharing
 from fusecopy.copying.refusal import explain
 from fusecopy.copying.sharing import prove, rewritten, shared_bytes
+from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.control import Announcements
 from fusecopy.filesystem.flows import Carried, Declined
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
@@ -62,10 +63,16 @@ class Copies:
     """The copy handler. `policy` may be replaced at any time; a request keeps the one it began with."""
 
     def __init__(
-        self, files: OpenFiles, reporter: Reporter, announcements: Announcements, policy: Policy
+        self,
+        files: OpenFiles,
+        reporter: Reporter,
+        accounts: Accounts,
+        announcements: Announcements,
+        policy: Policy,
     ) -> None:
         self.policy = policy
         self._files = files
+        self._accounts = accounts
         self._reporter = reporter
         self._announcements = announcements
         self._stopping = threading.Event()
@@ -128,39 +135,19 @@ class Copies:
             cause = f"The mount's policy declines every copy with {policy.decline.upper()}."
             remedy = "fusecopy policy MNT decline= takes it back; after ENOSYS the mount must be made anew."
             copy.refusal = Refusal(code, cause, remedy)
-            self._decline(destination, copy, thread)
+            self._accounts.declined(destination, thread, _declined(copy))
         raise OSError(code, os.strerror(code))
 
     def _fail(self, plan: _Plan, copy: Carried, destination: OpenFile, thread: int) -> None:
         """Nothing was copied. Raise what the kernel or the program shall do about it."""
         code = copy.errno or errnos.EIO
         if copy.attempts and code in NOT_THIS_WAY and not plan.strict:
-            self._decline(destination, copy, thread)
+            self._accounts.declined(destination, thread, _declined(copy))
             raise OSError(errnos.EOPNOTSUPP, os.strerror(errnos.EOPNOTSUPP))
         if code in NOT_THIS_WAY and plan.strict:
             code = STRICT_ERRNO
         self._report(destination, copy, False)
         raise OSError(code, os.strerror(code))
-
-    def _decline(self, destination: OpenFile, copy: Carried, thread: int) -> None:
-        """Remember the copy; what the kernel then moves becomes its record when the file is released."""
-        earlier = destination.flows.declined.get(thread)
-        if earlier and earlier.source == copy.source:
-            earlier.requests += 1
-            earlier.length += copy.length
-            return
-        refusal = copy.refusal
-        destination.flows.declined[thread] = Declined(
-            copy.caller,
-            copy.source,
-            copy.off_in,
-            copy.off_out,
-            copy.length,
-            copy.begun_ns,
-            copy.attempts,
-            refusal.cause if refusal else "No path of the ladder could carry it.",
-            refusal.remedy if refusal else "",
-        )
 
     def _report(self, destination: OpenFile, copy: Carried, unfinished: bool) -> None:
         """Report a copy, or hold it back while the program may go on with it."""
@@ -224,6 +211,21 @@ def _carried(
         dispatch="dispatched" if outcome.copied or not outcome.errno else "refused",
         begun_ns=begun,
         ended_ns=time.monotonic_ns(),
+    )
+
+
+def _declined(copy: Carried) -> Declined:
+    refusal = copy.refusal
+    return Declined(
+        copy.caller,
+        copy.source,
+        copy.off_in,
+        copy.off_out,
+        copy.length,
+        copy.begun_ns,
+        copy.attempts,
+        refusal.cause if refusal else "No path of the ladder could carry it.",
+        refusal.remedy if refusal else "",
     )
 
 

@@ -77,7 +77,7 @@ class Files:
 
     def release(self, fh: int) -> None:
         """The last descriptor of an open file is closed: settle its accounts and close it."""
-        file = self._files.remove(fh)
+        file = self._accounts.take_out(fh)
         try:
             self._accounts.settle(file)
         finally:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fusecopy.copying.records import Attempt, Path, Refusal, Sharing
 from fusecopy.dispatch.records import Dispatch
 from fusecopy.libfuse import Client
-from fusecopy.observe.caller import Caller
+from fusecopy.observe.caller import Call, Caller
 
 READAHEAD = 1 << 20
 """Bytes by which the kernel may have read more than the program took."""
@@ -100,6 +100,17 @@ class Declined:
     remedy: str
     requests: int = 1
 
+    def takes_in(self, later: "Declined") -> bool:
+        """Count a request that asks again for the rest of this copy; False where it is another copy.
+
+        The kernel's splice may return short, and after ENOSYS to opcode 53 it asks once more with 47.
+        """
+        same_end = later.off_in + later.length == self.off_in + self.length
+        if later.source != self.source or not same_end or later.off_in < self.off_in:
+            return False
+        self.requests += later.requests
+        return True
+
 
 @dataclass(slots=True)
 class Flows:
@@ -107,12 +118,14 @@ class Flows:
 
     Attributes:
         writers: who wrote, and in which system call they were at their first write; by thread.
-        declined: copies the kernel carries itself; by thread.
+        declined: the copy that the kernel carries itself; by thread.
+        settled: writes of a thread and their bytes that have been reported already; by thread.
         pending: a copy that was cut short and may go on with the next request.
     """
 
-    writers: dict[int, tuple[Caller, str]] = field(default_factory=dict)
+    writers: dict[int, tuple[Caller, Call]] = field(default_factory=dict)
     declined: dict[int, Declined] = field(default_factory=dict)
+    settled: dict[int, tuple[int, int]] = field(default_factory=dict)
     pending: Carried | None = None
 
 
@@ -126,7 +139,7 @@ class Reading:
 
 
 class Readings:
-    """Reads of open and of recently closed files, each paired with writes at most once."""
+    """Reads of open and of recently closed files, each paired with writes at most once. Not locked."""
 
     def __init__(self) -> None:
         self._closed: deque[Reading] = deque(maxlen=REMEMBERED)
@@ -141,12 +154,18 @@ class Readings:
         clients = [r.client for r in readings if r.client.pid == thread and r.path == path]
         return max(clients, key=lambda client: client.last_ns, default=None)
 
-    def match(self, writer: Client, still_open: Iterable[Reading]) -> Reading | None:
+    def match(
+        self, writer: Client, source: bytes, destination: bytes, still_open: Iterable[Reading]
+    ) -> Reading | None:
         """The reads that a process's writes came from, by process, time and bytes; the latest if several.
 
-        Contents are not compared: what is paired is bytes in the same number, moved in the same time.
+        Contents are not compared: what is paired is bytes in the same number, moved in the same time. Where
+        the writing system call named its `source`, nothing else is paired; where it did not, a file is not
+        paired with itself.
         """
-        candidates = [r for r in [*self._closed, *still_open] if _fits(r, writer)]
+        readings = [*self._closed, *still_open]
+        named = [r for r in readings if (r.path == source if source else r.path != destination)]
+        candidates = [r for r in named if _fits(r, writer)]
         if not candidates:
             return None
         best = max(candidates, key=lambda reading: reading.client.first_ns)

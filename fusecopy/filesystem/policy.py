@@ -7,7 +7,8 @@ from fusecopy.copying.ladder import DEFAULT, Ladder, parse_ladder
 from fusecopy.errors import UsageError
 
 DECLINES = {"eopnotsupp": errno.EOPNOTSUPP, "enosys": errno.ENOSYS, "exdev": errno.EXDEV}
-"""Answers after which the kernel copies by its own splice; ENOSYS is for good (fs/fuse/file.c, Linux 6.1 to 7.2)."""
+"""Answers after which the kernel copies by its own splice; ENOSYS is for good (fs/fuse/file.c, Linux 6.1
+to 7.2)."""
 
 
 @dataclass(frozen=True, slots=True)

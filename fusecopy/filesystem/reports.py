@@ -11,7 +11,7 @@ from fusecopy.copying import errnos
 from fusecopy.copying.records import Attempt as Try
 from fusecopy.copying.records import Sharing
 from fusecopy.dispatch.records import Attempt, Copy, Dispatch, Flow, Record, Requests, encode_path, timestamp
-from fusecopy.filesystem.flows import Carried, Declined, Reading
+from fusecopy.filesystem.flows import Carried, Declined
 from fusecopy.filesystem.inodes import Inode
 from fusecopy.libfuse import Client
 from fusecopy.observe.caller import UNKNOWN, Caller
@@ -76,8 +76,11 @@ class Reporter:
     def fallback(
         self, declined: Declined, destination: Inode, reader: Client | None, writer: Client | None
     ) -> None:
-        """Report copies that the server declined and the kernel, if there were writes, moved."""
-        copied = writer.write_bytes if writer else 0
+        """Report a copy that the server declined and the kernel, if there were writes, moved.
+
+        What else the thread wrote through the same handle afterwards is in the requests, not in the bytes.
+        """
+        copied = min(writer.write_bytes, declined.length) if writer else 0
         self._report(
             destination,
             declined.caller,
@@ -97,28 +100,33 @@ class Reporter:
             rewritten=copied,
             cause=declined.cause,
             remedy=declined.remedy or None,
-            requests=Requests(
-                declined.requests,
-                reader.reads if reader else 0,
-                reader.read_bytes if reader else 0,
-                writer.writes if writer else 0,
-                writer.write_bytes if writer else 0,
-            ),
+            requests=_requests(declined.requests, reader, writer),
             driver="copy_file_range",
         )
 
     def moved(
-        self, reading: Reading, writer: Client, caller: Caller, driver: str, destination: Inode
+        self,
+        source: bytes,
+        reader: Client | None,
+        writer: Client,
+        caller: Caller,
+        driver: str,
+        destination: Inode,
     ) -> None:
-        """Report a copy that reached the server as READs and WRITEs, without a copy request."""
+        """Report a copy that reached the server as READs and WRITEs, without a copy request.
+
+        Args:
+            source: path relative to the mount, absolute where it lies elsewhere.
+            reader: what was read of the source through this server; None where nothing was.
+        """
         dispatch = BY_DRIVER.get(driver, "unknown")
         path = {"fallback": "kernel-splice", "bypassed": "client"}.get(dispatch, UNKNOWN)
-        read = reading.client
+        cause, remedy = _unasked(source) if dispatch == "fallback" else (None, None)
         self._report(
             destination,
             caller,
-            reading.path,
-            (min(read.first_ns, writer.first_ns), writer.last_ns),
+            source,
+            (min(reader.first_ns, writer.first_ns) if reader else writer.first_ns, writer.last_ns),
             asked="copy_file_range" if dispatch == "fallback" else "-",
             off_in=0,
             off_out=0,
@@ -130,7 +138,9 @@ class Reporter:
             shared=0,
             proof="written",
             rewritten=writer.write_bytes,
-            requests=Requests(0, read.reads, read.read_bytes, writer.writes, writer.write_bytes),
+            cause=cause,
+            remedy=remedy,
+            requests=_requests(0, reader, writer),
             driver=driver,
         )
 
@@ -142,7 +152,7 @@ class Reporter:
                 Flow(
                     seq=next(self._numbers),
                     time=timestamp(),
-                    mono_ns=writer.first_ns,
+                    mono_ns=writer.last_ns,
                     pid=caller.pid,
                     comm=caller.comm,
                     uid=caller.uid,
@@ -163,7 +173,7 @@ class Reporter:
             record = Copy(
                 seq=next(self._numbers),
                 time=timestamp(),
-                mono_ns=when[0],
+                mono_ns=when[1],
                 duration_us=(when[1] - when[0]) // 1000,
                 pid=caller.pid,
                 comm=caller.comm,
@@ -193,6 +203,26 @@ def _sharing(parts: Iterable[Sharing]) -> tuple[int | None, int, str]:
         return None, holes, "unprovable"
     proof = next(word for word in ("unprovable", "fiemap", "written") if word in proofs)
     return sum(part.shared for part in parts), holes, proof
+
+
+def _unasked(source: bytes) -> tuple[str, str]:
+    """Why the kernel spliced without asking the server (__fuse_copy_file_range, Linux 5.3 to 7.2)."""
+    if source.startswith(b"/"):
+        return "The source lies on another mount, so the kernel asked no server.", "Copy inside one mount."
+    return (
+        "An earlier copy was answered with ENOSYS, after which the kernel does not ask this mount again.",
+        "Unmount and mount again.",
+    )
+
+
+def _requests(copies: int, reader: Client | None, writer: Client | None) -> Requests:
+    return Requests(
+        copies,
+        reader.reads if reader else 0,
+        reader.read_bytes if reader else 0,
+        writer.writes if writer else 0,
+        writer.write_bytes if writer else 0,
+    )
 
 
 def _attempt(attempt: Try) -> Attempt:

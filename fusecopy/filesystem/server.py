@@ -105,11 +105,11 @@ class Server:
         self._files = OpenFiles()
         self._reporter = Reporter(self._log.put)
         announcements = Announcements()
-        self._copies = Copies(self._files, self._reporter, announcements, config.policy)
+        accounts = Accounts(self._files, self._reporter, config.mountpoint)
+        self._copies = Copies(self._files, self._reporter, accounts, announcements, config.policy)
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
         credentials = Credentials()
         names = Names(self._inodes, credentials, config.timeout)
-        accounts = Accounts(self._files, self._reporter)
         self._operations = Operations(
             Filesystem(
                 names,

@@ -4,6 +4,7 @@ A request names a thread. Looking a process up costs some tens of microseconds; 
 namespace that this one cannot see, and then what is not known is said to be unknown.
 """
 
+import os
 from dataclasses import dataclass
 
 UNKNOWN = "unknown"
@@ -25,6 +26,23 @@ DRIVERS = {
     b"-1": "mmap",
 }
 """By number on x86-64: read, pread64, readv, preadv, preadv2 and the writes alike; -1 is a page fault."""
+
+
+SOURCES = {"copy_file_range": 1, "sendfile": 2, "splice": 1}
+"""Which argument, from 1, is the descriptor that a call reads from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A system call that moves bytes.
+
+    Attributes:
+        driver: its name as the log has it.
+        source: path of the file it reads from; empty where the call names none, or what it names has no path.
+    """
+
+    driver: str = UNKNOWN
+    source: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +82,21 @@ def uid_of(thread: int) -> int:
     return -1
 
 
-def driver(thread: int) -> str:
-    """The system call a waiting thread is in, by /proc/PID/syscall, which wants the rights of ptrace(2)."""
+def system_call(thread: int) -> Call:
+    """The call a waiting thread is in, by /proc/PID/syscall, which wants the rights of ptrace(2)."""
     try:
         with open(f"/proc/{thread}/syscall", "rb") as syscall:
-            return DRIVERS.get(syscall.read().split()[0], UNKNOWN)
-    except (OSError, IndexError):
-        return UNKNOWN
+            words = syscall.read().split()
+    except OSError:
+        return Call()
+    driver = DRIVERS.get(words[0], UNKNOWN)
+    return Call(driver, _path(thread, words[SOURCES[driver]]) if driver in SOURCES else b"")
+
+
+def _path(thread: int, descriptor: bytes) -> bytes:
+    """Path of what a thread has open as `descriptor` (hexadecimal); empty where there is none to see."""
+    try:
+        path = os.readlink(f"/proc/{thread}/fd/{int(descriptor, 16)}".encode())
+    except OSError:
+        return b""
+    return path if path.startswith(b"/") else b""
