@@ -11,11 +11,14 @@ from fusecopy.errors import Exit, FusecopyError
 COMMANDS = {
     "cp": "copy one file and say how it may be carried",
     "demo": "show on a scratch mount how copies travel",
+    "doctor": "measure what a directory and this machine can do",
+    "explain": "tell the whole story of one copy",
     "list": "list the mounts of fusecopy",
     "log": "show what carried each copy",
     "mount": "serve a directory at a mount point",
     "policy": "show or change how a mount answers copies",
     "umount": "unmount and wait for the server to end",
+    "verify": "prove how much of a file shares extents with another",
 }
 """Name and one line of help; the module has the same name, with _ for what Python or we use otherwise."""
 
