@@ -52,12 +52,14 @@ static int result(long value)
     return value < 0 ? -errno : (int)value;
 }
 
-/* Resolves one name from memory alone: EAGAIN where that would wait for a disk (openat2, Linux 5.12). */
+/* Resolves one name from memory alone: EAGAIN where that would wait for a disk (openat2, Linux 5.12). An
+ * older kernel takes the flag for a mistake or lacks the call: there every name is one to wait for. */
 static int fusecopy_openat_cached(int directory, const char *name)
 {
     struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_CACHED };
+    int fd = result(syscall(SYS_openat2, directory, name, &how, sizeof(how)));
 
-    return result(syscall(SYS_openat2, directory, name, &how, sizeof(how)));
+    return fd == -EINVAL || fd == -ENOSYS ? -EAGAIN : fd;
 }
 
 /* Returns the number of bytes of `handle` that count. */

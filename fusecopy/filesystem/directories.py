@@ -84,15 +84,22 @@ class Directories:
     def readdir(self, fh: int, off: int, emit: Emit) -> None:
         """Offer entries from position `off` on until there are no more or the reply is full.
 
-        Every entry offered but "." and ".." counts as a look-up.
+        Every entry taken but "." and ".." counts as a look-up. An error after the first is left to the next
+        call, because the kernel would not see, and never forget, the entries of a failed one.
         """
         listing = self._get(fh)
-        for item in listing.entries(off):
-            attributes = self._attributes(listing, item)
-            if attributes is not None and not emit(item.name, attributes, item.after):
-                self._untold(item, attributes)
-                return
-            listing.taken()
+        taken = 0
+        try:
+            for item in listing.entries(off):
+                attributes = self._attributes(listing, item)
+                if attributes is not None and not emit(item.name, attributes, item.after):
+                    self._untold(item, attributes)
+                    return
+                listing.taken()
+                taken += 1
+        except OSError:
+            if not taken:
+                raise
 
     def fsyncdir(self, fh: int, datasync: bool) -> None:
         """fsync(2) or fdatasync(2) of a directory."""

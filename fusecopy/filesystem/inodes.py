@@ -153,12 +153,27 @@ class InodeTable:
             inode.parent, inode.name = parent, name
 
     def keep(self, inode: Inode) -> None:
-        """Open the inode's descriptor, before its last name goes, and never close it until forgotten."""
+        """Open the inode's descriptor, before a name of it goes, and do not close it until `settle`."""
         with self._lock:
+            if inode.forgotten:
+                return
             if inode.descriptor < 0:
                 inode.descriptor = self._reopen(inode)
             inode.kept = True
             self._recent.pop(inode.number, None)
+
+    def settle(self, inode: Inode, unnamed: bool) -> None:
+        """Let the descriptor of a kept inode be closed again if the file can still be found without it.
+
+        Args:
+            unnamed: the name last seen is gone; another one, a hard link, is not known to us.
+        """
+        with self._lock:
+            if inode.forgotten or inode.descriptor < 0:
+                return
+            lost = unnamed and not self._by_handle
+            inode.kept = lost or os.fstat(inode.descriptor).st_nlink == 0
+            self._used(inode)
 
     def forget(self, number: int, lookups: int) -> tuple[int, bool]:
         """Take back `lookups` look-ups; the last one removes the inode.
@@ -195,7 +210,7 @@ class InodeTable:
     # ---- under the lock ------------------------------------------------------------------------------
 
     def _used(self, inode: Inode) -> None:
-        if not inode.kept:
+        if not inode.kept and not inode.forgotten:
             self._recent[inode.number] = inode
             self._recent.move_to_end(inode.number)
 
@@ -223,35 +238,15 @@ class InodeTable:
 
     def _reopen(self, inode: Inode) -> int:
         self._make_room()
-        if self._by_handle and inode.handle is not None:
-            return kernel.open_by_handle(self._anchors[inode.device], inode.handle)
-        descriptor = self._open_by_name(inode)
-        st = os.fstat(descriptor)
-        same = (st.st_dev, st.st_ino) == (inode.device, inode.ino)
-        if not same or (inode.handle is not None and inode.handle != kernel.file_handle(descriptor)):
-            os.close(descriptor)
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        return descriptor
-
-    def _open_by_name(self, inode: Inode) -> int:
-        assert inode.parent is not None, "the root is never closed"
-        parent = inode.parent
-        if parent.descriptor < 0:
-            parent.descriptor = self._reopen(parent)
-            if not parent.forgotten:
-                self._used(parent)
-        try:
-            return os.open(inode.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.descriptor)
-        except FileNotFoundError as error:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from error
-        finally:
-            if parent.forgotten:
-                self._close(parent)
+        anchor = self._anchors.get(inode.device)
+        if self._by_handle and anchor is not None and inode.handle is not None:
+            return kernel.open_by_handle(anchor, inode.handle)
+        return _open_by_names(inode)
 
     def _anchor(self, inode: Inode) -> None:
         """Keep one directory of each further filesystem open: open_by_handle_at(2) wants one."""
         if inode.device not in self._anchors:
-            with suppress(OSError):
+            with suppress(OSError):  # a single file bound into the tree is none: its names lead to it
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
                 self._anchors[inode.device] = os.open(f"/proc/self/fd/{inode.descriptor}", flags)
 
@@ -267,6 +262,36 @@ class InodeTable:
         while number <= ROOT or number in self._by_number:
             number = (number + (1 << DEVICE_BITS) + 1) % NUMBERS
         return number
+
+
+def _open_by_names(inode: Inode) -> int:
+    """Open by the names last seen, down from the nearest ancestor that is open (the root always is)."""
+    steps = [inode]
+    while (parent := steps[-1].parent) is not None and parent.descriptor < 0:
+        steps.append(parent)
+    assert parent is not None, "the root is never closed"
+    descriptor = _open_same(steps.pop(), parent.descriptor)
+    while steps:
+        directory = descriptor
+        try:
+            descriptor = _open_same(steps.pop(), directory)
+        finally:
+            os.close(directory)
+    return descriptor
+
+
+def _open_same(inode: Inode, directory: int) -> int:
+    """Open the inode's last name; ESTALE if that leads to nothing, or to another file by now."""
+    try:
+        descriptor = os.open(inode.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from error
+    st = os.fstat(descriptor)
+    same = (st.st_dev, st.st_ino) == (inode.device, inode.ino)
+    if not same or (inode.handle is not None and inode.handle != kernel.file_handle(descriptor)):
+        os.close(descriptor)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    return descriptor
 
 
 def _may_open_by_handle(root: int) -> bool:

@@ -18,6 +18,7 @@ from fusecopy.filesystem.openfiles import OpenFiles
 from fusecopy.libfuse import SetattrFields
 
 ACL_PREFIX = b"system.posix_acl_"
+TRUSTED_PREFIX = b"trusted."
 VFS_STATISTICS = (
     "f_bsize",
     "f_frsize",
@@ -117,11 +118,15 @@ class Metadata:
             else:
                 os.setxattr(f"/proc/self/fd/{descriptor}", name, value)
 
-    def listxattr(self, number: int) -> list[bytes]:
+    def listxattr(self, number: int, ctx: Context) -> list[bytes]:
         """Names of the backing's extended attributes; the server's own stay unlisted, so that cp -a does not
-        copy them."""
+        copy them.
+
+        Trusted ones are for root alone (xattr(7)), but a root server is shown them whoever asks it.
+        """
         with self._inodes.borrow(number) as descriptor:
-            return [os.fsencode(name) for name in os.listxattr(f"/proc/self/fd/{descriptor}")]
+            names = [os.fsencode(name) for name in os.listxattr(f"/proc/self/fd/{descriptor}")]
+        return [name for name in names if ctx.uid == 0 or not name.startswith(TRUSTED_PREFIX)]
 
     def removexattr(self, number: int, name: bytes) -> None:
         """Remove an extended attribute."""

@@ -7,6 +7,8 @@ link, so nothing leads out of the backing directory. Methods block, raise OSErro
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyfuse3
 
@@ -116,15 +118,13 @@ class Names:
     def unlink(self, parent: int, name: bytes) -> None:
         """Remove the name of anything but a directory."""
         _check_component(name)
-        with self._inodes.borrow(parent) as directory:
-            self._keep(directory, name)
+        with self._inodes.borrow(parent) as directory, self._losing(directory, parent, name):
             os.unlink(name, dir_fd=directory)
 
     def rmdir(self, parent: int, name: bytes) -> None:
         """Remove an empty directory."""
         _check_component(name)
-        with self._inodes.borrow(parent) as directory:
-            self._keep(directory, name)
+        with self._inodes.borrow(parent) as directory, self._losing(directory, parent, name):
             os.rmdir(name, dir_fd=directory)
 
     def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
@@ -133,8 +133,8 @@ class Names:
         _check_component(new_name)
         with self._inodes.borrow(parent) as old, self._inodes.borrow(new_parent) as new:
             if flags == 0:
-                self._keep(new, new_name)
-                os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
+                with self._losing(new, new_parent, new_name):
+                    os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
             else:
                 kernel.rename(old, name, new, new_name, flags)
             self._seen(new, new_parent, new_name)
@@ -160,23 +160,33 @@ class Names:
     def _created(self, directory: int, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
         return self._enter(os.open(name, OPEN_PATH, dir_fd=directory), parent, name)
 
-    def _keep(self, directory: int, name: bytes) -> None:
-        """The kernel may know a file whose name is about to go (it is open, or somebody's working
+    @contextmanager
+    def _losing(self, directory: int, parent: int, name: bytes) -> Iterator[None]:
+        """Around what takes a name away: the kernel may know the file (it is open, or somebody's working
         directory), and without a name only its descriptor leads to it."""
-        try:
-            known = self._inodes.find(os.stat(name, dir_fd=directory, follow_symlinks=False))
-        except FileNotFoundError:
+        known = self._known(directory, name)
+        if known is None:
+            yield
             return
-        if known is not None:
-            self._inodes.keep(known)
+        self._inodes.keep(known)
+        gone = False
+        try:
+            yield
+            gone = True
+        finally:
+            last_seen = known.name == name and known.parent is self._inodes.get(parent)
+            self._inodes.settle(known, unnamed=gone and last_seen)
 
     def _seen(self, directory: int, parent: int, name: bytes) -> None:
-        try:
-            known = self._inodes.find(os.stat(name, dir_fd=directory, follow_symlinks=False))
-        except FileNotFoundError:
-            return
+        known = self._known(directory, name)
         if known is not None:
             self._inodes.moved(known, self._inodes.get(parent), name)
+
+    def _known(self, directory: int, name: bytes) -> Inode | None:
+        try:
+            return self._inodes.find(os.stat(name, dir_fd=directory, follow_symlinks=False))
+        except FileNotFoundError:
+            return None
 
 
 def _check_component(name: bytes) -> None:

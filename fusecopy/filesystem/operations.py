@@ -134,7 +134,7 @@ class Operations(LibfuseOperations):
         await self._meta(self._fs.metadata.setxattr, inode, name, value, ctx)
 
     async def listxattr(self, inode: int, ctx: Any) -> Sequence[bytes]:
-        return await self._meta(self._fs.metadata.listxattr, inode)
+        return await self._meta(self._fs.metadata.listxattr, inode, ctx)
 
     async def removexattr(self, inode: int, name: bytes, ctx: Any) -> None:
         await self._meta(self._fs.metadata.removexattr, inode, name)

@@ -42,11 +42,12 @@ struct fusecopy_connection {
 };
 struct fusecopy_setattr {
     int to_set; int has_fh; uint64_t fh; uint32_t mode; uint32_t uid; uint32_t gid;
-    int64_t size; int64_t atime_ns; int64_t mtime_ns;
+    int64_t size; int64_t atime_s; int64_t atime_ns; int64_t mtime_s; int64_t mtime_ns;
 };
 struct fusecopy_attributes {
     uint64_t ino; uint32_t mode; uint64_t nlink; uint32_t uid; uint32_t gid; uint64_t rdev;
-    int64_t size; int64_t blksize; int64_t blocks; int64_t atime_ns; int64_t mtime_ns; int64_t ctime_ns;
+    int64_t size; int64_t blksize; int64_t blocks;
+    int64_t atime_s; int64_t atime_ns; int64_t mtime_s; int64_t mtime_ns; int64_t ctime_s; int64_t ctime_ns;
 };
 struct fusecopy_copy {
     uint64_t inode_in; uint64_t fh_in; int64_t off_in;
@@ -65,14 +66,16 @@ int fuse_reply_ioctl(fuse_req_t req, int result, const void *buf, size_t size);
 int fusecopy_installed(void);
 struct fusecopy_connection *fusecopy_get_connection(void);
 void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
-void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before);
+void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before,
+                           int append);
 int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_attributes *attributes, double timeout);
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
 
 extern "Python+C" {
     void on_first_write(uint64_t fh, pid_t pid);
     void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
-    void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before);
+    void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before,
+                       int append);
     void on_setattr(fuse_req_t req, uint64_t inode, struct fusecopy_setattr *change);
     void on_copy_file_range(fuse_req_t req, struct fusecopy_copy *copy);
     void on_lseek(fuse_req_t req, uint64_t inode, uint64_t fh, int64_t off, int whence);

@@ -2,9 +2,9 @@
  * What pyfuse3 lacks, added to its libfuse session.
  *
  * This object is loaded with RTLD_GLOBAL before pyfuse3, so that pyfuse3's calls of fuse_session_new (from
- * libfuse 3.17 on fuse_session_new_versioned) and fuse_session_process_buf bind to the functions below. The
- * first two give libfuse pyfuse3's table of operations with ours laid over it; the third lets a libfuse
- * before 3.18 understand the opcode COPY_FILE_RANGE_64.
+ * libfuse 3.17 on fuse_session_new_versioned), fuse_session_receive_buf and fuse_session_process_buf bind to the
+ * functions below. The first two give libfuse pyfuse3's table of operations with ours laid over it; the third
+ * never waits; the fourth lets a libfuse before 3.18 understand the opcode COPY_FILE_RANGE_64.
  *
  * Every handler runs on the thread that calls fuse_session_process_buf, which is trio's. Reads and writes
  * are answered here whenever that cannot wait for a disk; what would wait, and what Python decides, goes to
@@ -16,6 +16,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -171,16 +172,26 @@ void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off)
 	free(memory);
 }
 
+/* Whether to write at the end, wherever that is by now: a program asked for O_APPEND, and the kernel's offset is
+ * where the end was when it last looked, over which somebody may have written on the backing since. The
+ * descriptor itself is not opened so, because no copy may go into one that is. Pages written back by the kernel
+ * carry no flags of a program, and belong where they were. */
+static int appends(const struct fuse_file_info *fi)
+{
+	return fi->flags & O_APPEND && !fi->writepage ? RWF_APPEND : 0;
+}
+
 /* RWF_NOWAIT says EOPNOTSUPP where the backing cannot tell (ext4's writes), and its promise does not
  * reach the sync that O_DSYNC adds after the write. */
-static size_t write_without_waiting(struct fusecopy_file *file, const char *data, size_t size, off_t off)
+static size_t write_without_waiting(struct fusecopy_file *file, const char *data, size_t size, off_t off,
+				    int append)
 {
 	struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
 	ssize_t written;
 
 	if (file->write_waits)
 		return 0;
-	written = pwritev2(file->fd, &iov, 1, off, RWF_NOWAIT);
+	written = pwritev2(file->fd, &iov, 1, off, RWF_NOWAIT | append);
 	if (written < 0 && errno == EOPNOTSUPP)
 		file->write_waits = 1;
 	return written < 0 ? 0 : written;
@@ -195,7 +206,7 @@ static void do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 
 	(void)ino;
 	count_write(file, req, size);
-	written = write_without_waiting(file, data, size, off);
+	written = write_without_waiting(file, data, size, off, appends(fi));
 	if (written == size) {
 		fuse_reply_write(req, size);
 		return;
@@ -207,17 +218,19 @@ static void do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 		return;
 	}
 	memcpy(rest, data + written, size - written);
-	on_slow_write(req, (uint64_t)(uintptr_t)file, rest, size - written, off + written, written);
+	on_slow_write(req, (uint64_t)(uintptr_t)file, rest, size - written, off + written, written, appends(fi));
 }
 
-void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before)
+void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before, int append)
 {
+	struct iovec iov;
 	size_t written = 0;
 	ssize_t n = 0;
 	int error = 0;
 
 	while (written < size) {
-		n = pwrite(fd, data + written, size - written, off + written);
+		iov = (struct iovec){ .iov_base = data + written, .iov_len = size - written };
+		n = pwritev2(fd, &iov, 1, off + written, append);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -245,8 +258,10 @@ static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		.uid = attr->st_uid,
 		.gid = attr->st_gid,
 		.size = attr->st_size,
-		.atime_ns = attr->st_atim.tv_sec * NS_PER_S + attr->st_atim.tv_nsec,
-		.mtime_ns = attr->st_mtim.tv_sec * NS_PER_S + attr->st_mtim.tv_nsec,
+		.atime_s = attr->st_atim.tv_sec,
+		.atime_ns = attr->st_atim.tv_nsec,
+		.mtime_s = attr->st_mtim.tv_sec,
+		.mtime_ns = attr->st_mtim.tv_nsec,
 	};
 
 	on_setattr(req, ino, &change);
@@ -264,9 +279,9 @@ int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_attributes *a, dou
 		.st_size = a->size,
 		.st_blksize = a->blksize,
 		.st_blocks = a->blocks,
-		.st_atim = { a->atime_ns / NS_PER_S, a->atime_ns % NS_PER_S },
-		.st_mtim = { a->mtime_ns / NS_PER_S, a->mtime_ns % NS_PER_S },
-		.st_ctim = { a->ctime_ns / NS_PER_S, a->ctime_ns % NS_PER_S },
+		.st_atim = { a->atime_s, a->atime_ns },
+		.st_mtim = { a->mtime_s, a->mtime_ns },
+		.st_ctim = { a->ctime_s, a->ctime_ns },
 	};
 
 	return fuse_reply_attr(req, &st, timeout);
@@ -394,6 +409,22 @@ struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const st
 
 	op = table(op, &op_size);
 	return call ? call(args, op, op_size, version, userdata) : NULL;
+}
+
+/* pyfuse3 reads when the device is readable. But a request that made it so is gone again if its caller was
+ * killed meanwhile, and the read would then hold up the whole server, with Python's lock, until another request
+ * came. EINTR is what pyfuse3 takes as "again". */
+int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
+{
+	static int (*call)(struct fuse_session *, struct fuse_buf *);
+	int result;
+
+	if (!call) {
+		call = real("fuse_session_receive_buf", "FUSE_3.0");
+		fcntl(fuse_session_fd(se), F_SETFL, O_NONBLOCK);
+	}
+	result = call(se, buf);
+	return result == -EAGAIN ? -EINTR : result;
 }
 
 /* Linux 6.18 sends COPY_FILE_RANGE_64 first. A libfuse before 3.18 answers ENOSYS, and two concurrent first

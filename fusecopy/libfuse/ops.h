@@ -52,7 +52,9 @@ struct fusecopy_setattr {
 	uint32_t uid;
 	uint32_t gid;
 	int64_t size;
+	int64_t atime_s; /* seconds and nanoseconds apart: 64 bits of nanoseconds end in 2262 */
 	int64_t atime_ns;
+	int64_t mtime_s;
 	int64_t mtime_ns;
 };
 
@@ -66,8 +68,11 @@ struct fusecopy_attributes {
 	int64_t size;
 	int64_t blksize;
 	int64_t blocks;
+	int64_t atime_s;
 	int64_t atime_ns;
+	int64_t mtime_s;
 	int64_t mtime_ns;
+	int64_t ctime_s;
 	int64_t ctime_ns;
 };
 
@@ -86,7 +91,7 @@ struct fusecopy_copy {
 /* Implemented in Python (session.py); each starts a task and returns at once. */
 void on_first_write(uint64_t fh, pid_t pid);
 void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
-void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before);
+void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before, int append);
 void on_setattr(fuse_req_t req, uint64_t inode, struct fusecopy_setattr *change);
 void on_copy_file_range(fuse_req_t req, struct fusecopy_copy *copy);
 void on_lseek(fuse_req_t req, uint64_t inode, uint64_t fh, int64_t off, int whence);
@@ -97,7 +102,7 @@ void on_ioctl(fuse_req_t req, uint64_t inode, uint64_t fh, unsigned int cmd, uns
 int fusecopy_installed(void);
 struct fusecopy_connection *fusecopy_get_connection(void);
 void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
-void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before);
+void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before, int append);
 int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_attributes *attributes, double timeout);
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
 

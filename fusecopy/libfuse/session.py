@@ -23,6 +23,7 @@ _Copy = tuple[int, int, int, int, int, int, int, int]
 """The arguments of Operations.copy_file_range, up to flags."""
 
 EIO = 5
+NS_PER_S = 1_000_000_000
 
 DATA_THREADS = 32
 """Reads and writes that wait for a disk at the same time."""
@@ -150,9 +151,9 @@ async def _slow_read(request: "ffi.CData", fh: int, size: int, off: int) -> None
 
 
 async def _slow_write(
-    request: "ffi.CData", fh: int, data: "ffi.CData", size: int, off: int, before: int
+    request: "ffi.CData", fh: int, data: "ffi.CData", size: int, off: int, before: int, append: int
 ) -> None:
-    await _in_thread(lib.fusecopy_finish_write, request, descriptor(fh), data, size, off, before)
+    await _in_thread(lib.fusecopy_finish_write, request, descriptor(fh), data, size, off, before, append)
 
 
 async def _setattr(
@@ -163,8 +164,10 @@ async def _setattr(
     reply = ffi.new("struct fusecopy_attributes *")
     for name in ("ino", "mode", "nlink", "uid", "gid", "rdev", "size", "blksize", "blocks"):
         setattr(reply, name, getattr(entry, f"st_{name}"))
-    for name in ("atime_ns", "mtime_ns", "ctime_ns"):
-        setattr(reply, name, getattr(entry, f"st_{name}"))
+    for name in ("atime", "mtime", "ctime"):
+        seconds, nanoseconds = divmod(getattr(entry, f"st_{name}_ns"), NS_PER_S)
+        setattr(reply, f"{name}_s", seconds)
+        setattr(reply, f"{name}_ns", nanoseconds)
     lib.fusecopy_reply_attr(request, reply, entry.attr_timeout)
 
 
@@ -207,15 +210,18 @@ def on_slow_read(request: "ffi.CData", fh: int, size: int, off: int) -> None:
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
-def on_slow_write(request: "ffi.CData", fh: int, data: "ffi.CData", size: int, off: int, before: int) -> None:
-    _session.start(request, _slow_write, fh, data, size, off, before)
+def on_slow_write(
+    request: "ffi.CData", fh: int, data: "ffi.CData", size: int, off: int, before: int, append: int
+) -> None:
+    _session.start(request, _slow_write, fh, data, size, off, before, append)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_setattr(request: "ffi.CData", inode: int, change: "ffi.CData") -> None:
     attr = pyfuse3.EntryAttributes()
     attr.st_mode, attr.st_uid, attr.st_gid, attr.st_size = change.mode, change.uid, change.gid, change.size
-    attr.st_atime_ns, attr.st_mtime_ns = change.atime_ns, change.mtime_ns
+    attr.st_atime_ns = change.atime_s * NS_PER_S + change.atime_ns
+    attr.st_mtime_ns = change.mtime_s * NS_PER_S + change.mtime_ns
     _session.start(
         request, _setattr, inode, attr, _fields(change.to_set), change.fh if change.has_fh else None
     )
