@@ -1,7 +1,8 @@
 """Which bytes of a copy lie in the extents of their source: proven by FIEMAP, or said to be unprovable."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from enum import Enum
 from typing import NamedTuple
 
 from fusecopy.copying import calls, filesystems
@@ -11,8 +12,52 @@ from fusecopy.copying.holes import hole_bytes
 from fusecopy.copying.records import Attempt, Outcome, Path, Proof, Request, Sharing
 
 _MOVING = frozenset({Path.SPLICE, Path.SENDFILE, Path.READWRITE})
-_NOWHERE = lib.FIEMAP_EXTENT_DELALLOC | lib.FIEMAP_EXTENT_UNKNOWN
+_UNTOLD = lib.FIEMAP_EXTENT_DATA_INLINE | lib.FIEMAP_EXTENT_UNKNOWN
+"""Flags of extents of which FIEMAP gives no place on the device."""
+
 _TO_THE_END = (1 << 64) - 1
+
+
+class State(str, Enum):
+    """What is known of a part of a destination range."""
+
+    SHARED = "shared"
+    NOT_SHARED = "not shared"
+    HOLE = "hole"
+    UNPROVABLE = "unprovable"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Part(NamedTuple):
+    """A part of a destination range that lies in one extent or hole of it.
+
+    Attributes:
+        offset: where it begins, counted from the range's beginning.
+        length: bytes.
+        state: what is known of it.
+        flags: FIEMAP_EXTENT_* of the destination's extent; 0 for a hole.
+    """
+
+    offset: int
+    length: int
+    state: State
+    flags: int
+
+    @property
+    def traits(self) -> list[str]:
+        """What FIEMAP says of the extent, in words."""
+        return [word for flag, word in _TRAITS.items() if self.flags & flag]
+
+
+_TRAITS = {
+    lib.FIEMAP_EXTENT_DATA_INLINE: "inline",
+    lib.FIEMAP_EXTENT_UNWRITTEN: "unwritten",
+    lib.FIEMAP_EXTENT_ENCODED: "encoded",
+    lib.FIEMAP_EXTENT_DELALLOC: "delalloc",
+    lib.FIEMAP_EXTENT_UNKNOWN: "unknown place",
+}
 
 
 def prove(request: Request, outcome: Outcome) -> Sharing:
@@ -35,13 +80,40 @@ def shared_bytes(source: int, offset_in: int, destination: int, offset_out: int,
         # Block numbers of two filesystems may be equal by chance.
         return Sharing(0, hole_bytes(destination, offset_out, length), 0, Proof.WRITTEN)
     try:
-        found = _compare(source, offset_in, destination, offset_out, length, sync=False)
+        found = summed(_compare(source, offset_in, destination, offset_out, length, sync=False))
         if found.shared:
-            found = _compare(source, offset_in, destination, offset_out, length, sync=True)
+            found = summed(_compare(source, offset_in, destination, offset_out, length, sync=True))
     except OSError as error:
-        reason = f"no FIEMAP: {os.strerror(error.errno or 0)}"
-        return Sharing(0, 0, length, Proof.UNPROVABLE, reason)
+        return Sharing(0, 0, length, Proof.UNPROVABLE, no_fiemap(error))
     return found
+
+
+def parts(source: int, offset_in: int, destination: int, offset_out: int, length: int) -> list[Part]:
+    """The whole of a destination range, extent by extent and hole by hole, after both files were written out.
+
+    Of a compressed extent FIEMAP tells where the whole begins, so of its bytes "shared" means that the source
+    has them in the same extent.
+
+    Raises:
+        OSError: EOPNOTSUPP or ENOTTY where the destination's filesystem has no FIEMAP.
+    """
+    same = filesystems.same(source, destination)
+    return list(_compare(source if same else None, offset_in, destination, offset_out, length, sync=True))
+
+
+def summed(found: Iterable[Part]) -> Sharing:
+    """What the parts of a range come to."""
+    totals = dict.fromkeys(State, 0)
+    for part in found:
+        totals[part.state] += part.length
+    unprovable = totals[State.UNPROVABLE]
+    reason = "inline in metadata" if unprovable else ""
+    return Sharing(totals[State.SHARED], totals[State.HOLE], unprovable, Proof.FIEMAP, reason)
+
+
+def no_fiemap(error: OSError) -> str:
+    """Why nothing is provable, in a few words."""
+    return f"no FIEMAP: {os.strerror(error.errno or 0)}"
 
 
 def rewritten(request: Request, outcome: Outcome, sharing: Sharing) -> int | None:
@@ -89,20 +161,30 @@ def extents(fd: int, offset: int, length: int, sync: bool) -> list[Extent]:
 
 
 class _Piece(NamedTuple):
-    """An extent clipped to a range; `start` and `end` count from the range's beginning."""
+    """An extent or a hole clipped to a range; `start` and `end` count from the range's beginning."""
 
     start: int
     end: int
     physical: int
     flags: int
+    hole: bool = False
 
     def place(self, at: int) -> int:
         """Where on the device the byte `at` lies; of an encoded (compressed) extent, where that begins."""
         return self.physical if self.flags & lib.FIEMAP_EXTENT_ENCODED else self.physical + at - self.start
 
 
-def _pieces(fd: int, offset: int, length: int, sync: bool) -> list[_Piece]:
-    return [_clip(extent, offset, length) for extent in extents(fd, offset, length, sync)]
+def _pieces(fd: int | None, offset: int, length: int, sync: bool) -> Iterator[_Piece]:
+    """All of a range in order, its holes too. Without a descriptor it is one hole."""
+    at = 0
+    for extent in extents(fd, offset, length, sync) if fd is not None else ():
+        piece = _clip(extent, offset, length)
+        if at < piece.start:
+            yield _Piece(at, piece.start, 0, 0, hole=True)
+        yield piece
+        at = piece.end
+    if at < length:
+        yield _Piece(at, length, 0, 0, hole=True)
 
 
 def _clip(extent: Extent, offset: int, length: int) -> _Piece:
@@ -113,22 +195,32 @@ def _clip(extent: Extent, offset: int, length: int) -> _Piece:
 
 
 def _compare(
-    source: int, offset_in: int, destination: int, offset_out: int, length: int, sync: bool
-) -> Sharing:
-    theirs = _pieces(source, offset_in, length, sync)
-    ours = _pieces(destination, offset_out, length, sync)
-    shared = unprovable = 0
-    for start, end, one, other in _overlaps(theirs, ours):
-        either = one.flags | other.flags
-        if either & _NOWHERE:
+    source: int | None, offset_in: int, destination: int, offset_out: int, length: int, sync: bool
+) -> Iterator[Part]:
+    """The parts of a destination range; neighbours within one extent that are alike are one part."""
+    ours = list(_pieces(destination, offset_out, length, sync))
+    part, of = None, None
+    for start, end, one, other in _overlaps(list(_pieces(source, offset_in, length, sync)), ours):
+        state = _state(start, one, other)
+        if part and of is other and part.state is state:
+            part = part._replace(length=end - part.offset)
             continue
-        if either & lib.FIEMAP_EXTENT_DATA_INLINE:
-            unprovable += end - start
-        elif _same_place(start, one, other):
-            shared += end - start
-    holes = length - sum(piece.end - piece.start for piece in ours)
-    reason = "inline in metadata" if unprovable else ""
-    return Sharing(shared, holes, unprovable, Proof.FIEMAP, reason)
+        if part:
+            yield part
+        part, of = Part(start, end - start, state, other.flags), other
+    if part:
+        yield part
+
+
+def _state(at: int, one: _Piece, other: _Piece) -> State:
+    if other.hole:
+        return State.HOLE
+    either = one.flags | other.flags
+    if one.hole or either & lib.FIEMAP_EXTENT_DELALLOC:
+        return State.NOT_SHARED
+    if either & _UNTOLD:
+        return State.UNPROVABLE
+    return State.SHARED if _same_place(at, one, other) else State.NOT_SHARED
 
 
 def _same_place(at: int, one: _Piece, other: _Piece) -> bool:

@@ -1,0 +1,180 @@
+"""fusecopy verify: prove how much of a file shares extents with another."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from fusecopy.cli import backing_file
+from fusecopy.cli.format import Column, header, percent, row
+from fusecopy.copying import filesystems
+from fusecopy.copying.records import Proof, Sharing
+from fusecopy.copying.sharing import Part, no_fiemap, parts, summed
+from fusecopy.errors import NotSharedError, UsageError
+
+COLUMNS = [
+    Column("OFFSET", 14, number=True),
+    Column("LENGTH", 14, number=True),
+    Column("STATE", 10),
+    Column("FLAGS", 0),
+]
+
+
+class Range(NamedTuple):
+    """Which bytes of B are to be those of A."""
+
+    offset_a: int
+    offset_b: int
+    length: int
+
+
+class Verdict(NamedTuple):
+    """What was found of a range of B."""
+
+    range: Range
+    parts: list[Part]
+    sharing: Sharing
+
+    @property
+    def stored(self) -> int:
+        """Bytes that occupy storage: all but the holes."""
+        return self.range.length - self.sharing.holes
+
+    @property
+    def not_shared(self) -> int:
+        """Bytes that occupy storage and are known not to be shared."""
+        return self.stored - self.sharing.shared - self.sharing.unprovable
+
+
+def _range(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Range | None:
+    if text is None:
+        return None
+    numbers = text.split(":")
+    if len(numbers) != 3 or not all(number.isdecimal() for number in numbers) or not int(numbers[2]):
+        raise UsageError(
+            f"--range {text}: not OFF_A:OFF_B:LENGTH", "Give three numbers of bytes, as 0:4096:65536."
+        )
+    return Range(*map(int, numbers))
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option(
+    "--range", "wanted", callback=_range, metavar="OFF_A:OFF_B:LENGTH", help="Only these bytes of B."
+)
+@click.option("--json", "as_json", is_flag=True, help="What was found as one JSON object.")
+def command(a: Path, b: Path, wanted: Range | None, as_json: bool) -> None:
+    """Prove how much of the file B lies in the extents of the file A, byte for byte at the same offsets.
+
+    Files in a mount of fusecopy are looked at through its backing. The status is 0 when every byte of B
+    that occupies storage is shared, and 20 when some are not, or when nothing can be known.
+    """
+    with _json_of_unprovable(a, b, as_json):
+        with backing_file.opened(a) as source, backing_file.opened(b) as destination:
+            verdict = _verify(source, destination, _checked(source, destination, wanted, f"{a} and {b}"))
+            apart = not filesystems.same(source, destination)
+        _show(a, b, verdict, as_json)
+    _judge(a, b, verdict, apart)
+
+
+@contextmanager
+def _json_of_unprovable(a: Path, b: Path, as_json: bool) -> Iterator[None]:
+    """Where a file could not be looked at, programs are told so as JSON too."""
+    try:
+        yield
+    except NotSharedError as error:
+        if as_json:
+            click.echo(json.dumps({"a": str(a), "b": str(b), "proof": "unprovable", "reason": error.message}))
+        raise
+
+
+def _checked(source: int, destination: int, wanted: Range | None, names: str) -> Range:
+    """The range that is meant.
+
+    Raises:
+        UsageError: B has no such bytes, or they would be compared with themselves.
+    """
+    size = os.fstat(destination).st_size
+    meant = wanted or Range(0, 0, size)
+    if os.path.sameopenfile(source, destination) and meant.offset_a == meant.offset_b:
+        raise UsageError(f"{names} are one file", "Name two files, or two ranges of one by --range.")
+    if meant.offset_b + meant.length > size:
+        raise UsageError(
+            f"the range ends at {meant.offset_b + meant.length}, past the end of B at {size}",
+            "End it at the end of B.",
+        )
+    return meant
+
+
+def _verify(source: int, destination: int, range_: Range) -> Verdict:
+    try:
+        found = parts(source, range_.offset_a, destination, range_.offset_b, range_.length)
+    except OSError as error:
+        nothing = Sharing(0, 0, range_.length, Proof.UNPROVABLE, no_fiemap(error))
+        return Verdict(range_, [], nothing)
+    return Verdict(range_, found, summed(found))
+
+
+def _show(a: Path, b: Path, verdict: Verdict, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_as_object(a, b, verdict)))
+        return
+    click.echo(header(COLUMNS).rstrip())
+    for part in verdict.parts:
+        at = str(verdict.range.offset_b + part.offset)
+        click.echo(row(COLUMNS, [at, str(part.length), str(part.state), ",".join(part.traits)]).rstrip())
+    sharing, stored = verdict.sharing, verdict.stored
+    click.echo(
+        f"{b}: {sharing.shared} of {stored} bytes shared ({percent(sharing.shared, stored)}), "
+        f"{verdict.not_shared} not shared, {sharing.unprovable} unprovable, {sharing.holes} in holes"
+    )
+
+
+def _as_object(a: Path, b: Path, verdict: Verdict) -> dict[str, object]:
+    sharing = verdict.sharing
+    return {
+        "a": str(a),
+        "b": str(b),
+        "offset_a": verdict.range.offset_a,
+        "offset_b": verdict.range.offset_b,
+        "length": verdict.range.length,
+        "shared": sharing.shared,
+        "not_shared": verdict.not_shared,
+        "unprovable": sharing.unprovable,
+        "holes": sharing.holes,
+        "proof": str(sharing.proof),
+        "reason": sharing.reason,
+        "extents": [
+            {
+                "offset": verdict.range.offset_b + part.offset,
+                "length": part.length,
+                "state": str(part.state),
+                "flags": part.traits,
+            }
+            for part in verdict.parts
+        ],
+    }
+
+
+def _judge(a: Path, b: Path, verdict: Verdict, apart: bool) -> None:
+    """Raise NotSharedError unless everything that occupies storage is shared."""
+    sharing = verdict.sharing
+    if apart and verdict.not_shared + sharing.unprovable:
+        raise NotSharedError(
+            f"{a} and {b} lie on two filesystems, which share nothing", "Copy within one filesystem."
+        )
+    if verdict.not_shared:
+        raise NotSharedError(
+            f"{b}: {verdict.not_shared} of {verdict.stored} bytes are not shared with {a}",
+            "Where the contents are equal, fusecopy cp --how dedupe A B shares them.",
+        )
+    if sharing.unprovable:
+        raise NotSharedError(
+            f"{b}: {sharing.unprovable} of {verdict.stored} bytes are unprovable: {sharing.reason}",
+            "It is neither known that they are shared nor that they are not.",
+        )
