@@ -1,0 +1,110 @@
+"""One directory seen through a mount, and one beside it on the same filesystem to compare with."""
+
+import errno
+import os
+import pickle
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tests.mounted import Mounted
+
+T = TypeVar("T")
+
+NOBODY = 65534
+
+
+def outcome(act: Callable[[], T]) -> T | str:
+    """What `act` returns, or the name of its errno."""
+    try:
+        return act()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A fresh directory in a mount, what lies behind it, and one beside it.
+
+    Attributes:
+        mounted: the mount.
+        mount: the directory, in the mount.
+        behind: the same directory, in the backing.
+        native: another one on the backing's filesystem.
+    """
+
+    mounted: Mounted
+    mount: Path
+    behind: Path
+    native: Path
+
+    def both(self, act: Callable[[Path], T]) -> T | str:
+        """Do the same in the mount and natively; the outcomes must be equal, and are returned."""
+        native = outcome(lambda: act(self.native))
+        mount = outcome(lambda: act(self.mount))
+        assert mount == native
+        return mount
+
+    def as_caller(
+        self, act: Callable[[Path], T], uid: int = NOBODY, gid: int = NOBODY, groups: Sequence[int] = ()
+    ) -> T | str:
+        """Like `both`, as another user."""
+        native = as_caller(self.native, act, uid, gid, groups)
+        mount = as_caller(self.mount, act, uid, gid, groups)
+        assert mount == native
+        return mount
+
+
+def as_caller(
+    directory: Path,
+    act: Callable[[Path], T],
+    uid: int = NOBODY,
+    gid: int = NOBODY,
+    groups: Sequence[int] = (),
+) -> T | str:
+    """The outcome of `act` in a child process of another user, in `directory` (which they need not reach)."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.chdir(directory)
+            os.setgroups(groups)
+            os.setgid(gid)
+            os.setuid(uid)
+            os.write(write, pickle.dumps(outcome(lambda: act(Path()))))
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        data = pipe.read()
+    os.waitpid(child, 0)
+    assert data, "the child failed"
+    result: T | str = pickle.loads(data)
+    return result
+
+
+@contextmanager
+def opened(path: Path, flags: int = os.O_RDWR, mode: int = 0o644) -> Iterator[int]:
+    """An open descriptor, closed when the block ends."""
+    fd = os.open(path, flags, mode)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def data_map(fd: int) -> list[tuple[int, int]]:
+    """The stretches of data as lseek(2) finds them."""
+    stretches, end = [], 0
+    while True:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            assert error.errno == errno.ENXIO
+            return stretches
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        stretches.append((start, end))
