@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +74,14 @@ class Mounted:
         finally:
             timer.cancel()
         raise AssertionError(f"after {seconds} s the log had only {found}")
+
+    def await_words(self, words: str, seconds: float = 20.0) -> None:
+        """Wait until the server has said `words` on stderr; fails after `seconds`."""
+        errors = self.log.with_name("stderr")
+        deadline = time.monotonic() + seconds
+        while words not in errors.read_text(errors="replace"):
+            assert time.monotonic() < deadline, f"after {seconds} s the server had not said {words!r}"
+            select.select([], [], [], 0.01)
 
     def copies(self, count: int) -> list[Copy]:
         """The first `count` copies of the log, waiting for them if need be."""

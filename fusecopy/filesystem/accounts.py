@@ -55,6 +55,11 @@ class Accounts:
         for thread in {**clients, **file.flows.declined}:
             self._settle_thread(file, thread, clients.get(thread))
 
+    def settle_all(self) -> None:
+        """Settle what is still open when no more requests will come (the connection was ended by force)."""
+        for file in self._files.all():
+            self.settle(self.take_out(file.fh))
+
     def _settle_thread(self, file: OpenFile, thread: int, client: Client | None) -> None:
         """Report what one thread has written since it was last asked about."""
         writer = None

@@ -105,8 +105,8 @@ class Server:
         self._files = OpenFiles()
         self._reporter = Reporter(self._log.put)
         announcements = Announcements()
-        accounts = Accounts(self._files, self._reporter, config.mountpoint)
-        self._copies = Copies(self._files, self._reporter, accounts, announcements, config.policy)
+        self._accounts = Accounts(self._files, self._reporter, config.mountpoint)
+        self._copies = Copies(self._files, self._reporter, self._accounts, announcements, config.policy)
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
         credentials = Credentials()
         names = Names(self._inodes, credentials, config.timeout)
@@ -114,10 +114,10 @@ class Server:
             Filesystem(
                 names,
                 Metadata(self._inodes, self._files, credentials, control, config.timeout),
-                Files(self._inodes, names, self._files, accounts, credentials, config.noatime),
+                Files(self._inodes, names, self._files, self._accounts, credentials, config.noatime),
                 Directories(self._inodes, names),
                 self._copies,
-                accounts,
+                self._accounts,
             )
         )
 
@@ -134,6 +134,7 @@ class Server:
             trio.run(self._serve, ready)
         finally:
             libfuse.close(unmount=True)
+            self._accounts.settle_all()
             self._inodes.close()
             if self._log.writer:
                 self._log.writer.close()
