@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from tests.mounted import Mounted
 
-T = TypeVar("T")
+Act = Callable[[Path], Any]
 
 NOBODY = 65534
 
 
-def outcome(act: Callable[[], T]) -> T | str:
+def outcome(act: Callable[[], Any]) -> Any:
     """What `act` returns, or the name of its errno."""
     try:
         return act()
@@ -41,30 +41,28 @@ class Sides:
     behind: Path
     native: Path
 
-    def both(self, act: Callable[[Path], T]) -> T | str:
+    def both(self, act: Act) -> Any:
         """Do the same in the mount and natively; the outcomes must be equal, and are returned."""
         native = outcome(lambda: act(self.native))
         mount = outcome(lambda: act(self.mount))
-        assert mount == native
+        assert mount == native, f"in the mount {mount!r}, natively {native!r}"
         return mount
 
-    def as_caller(
-        self, act: Callable[[Path], T], uid: int = NOBODY, gid: int = NOBODY, groups: Sequence[int] = ()
-    ) -> T | str:
+    def as_caller(self, act: Act, uid: int = NOBODY, gid: int = NOBODY, groups: Sequence[int] = ()) -> Any:
         """Like `both`, as another user."""
         native = as_caller(self.native, act, uid, gid, groups)
         mount = as_caller(self.mount, act, uid, gid, groups)
-        assert mount == native
+        assert mount == native, f"in the mount {mount!r}, natively {native!r}"
         return mount
 
 
 def as_caller(
     directory: Path,
-    act: Callable[[Path], T],
+    act: Act,
     uid: int = NOBODY,
     gid: int = NOBODY,
     groups: Sequence[int] = (),
-) -> T | str:
+) -> Any:
     """The outcome of `act` in a child process of another user, in `directory` (which they need not reach)."""
     read, write = os.pipe()
     child = os.fork()
@@ -83,8 +81,7 @@ def as_caller(
         data = pipe.read()
     os.waitpid(child, 0)
     assert data, "the child failed"
-    result: T | str = pickle.loads(data)
-    return result
+    return pickle.loads(data)
 
 
 @contextmanager
@@ -99,12 +96,9 @@ def opened(path: Path, flags: int = os.O_RDWR, mode: int = 0o644) -> Iterator[in
 
 def data_map(fd: int) -> list[tuple[int, int]]:
     """The stretches of data as lseek(2) finds them."""
-    stretches, end = [], 0
-    while True:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            assert error.errno == errno.ENXIO
-            return stretches
+    stretches: list[tuple[int, int]] = []
+    end = 0
+    while (start := outcome(lambda: os.lseek(fd, end, os.SEEK_DATA))) != "ENXIO":
         end = os.lseek(fd, start, os.SEEK_HOLE)
         stretches.append((start, end))
+    return stretches

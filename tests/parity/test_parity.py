@@ -3,7 +3,6 @@
 import itertools
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
