@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def _measure(directory: int) -> Backing:
 
 def _try_out(directory: int, block: int) -> tuple[bool | None, bool | None, bool | None]:
     try:
-        with _unnamed(directory) as one, _unnamed(directory) as other:
+        with unnamed(directory) as one, unnamed(directory) as other:
             os.pwrite(one, b"x" * block, 0)
             return _clones(one, other, block), _maps(one, block), _has_holes(one, block)
     except OSError:
@@ -68,20 +69,34 @@ def _try_out(directory: int, block: int) -> tuple[bool | None, bool | None, bool
 
 
 @contextmanager
-def _unnamed(directory: int) -> Iterator[int]:
-    """A file without a name, open for reading and writing."""
+def unnamed(directory: int) -> Iterator[int]:
+    """A file without a name, open for reading and writing; it goes with its descriptor, however we end.
+
+    Raises:
+        OSError: the directory takes no files.
+    """
     here = f"/proc/self/fd/{directory}"
     try:
         fd = os.open(here, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
             raise
-        fd, path = tempfile.mkstemp(prefix=".fusecopy-", dir=here)
-        os.unlink(path)
+        fd = _unlinked(here)
     try:
         yield fd
     finally:
         os.close(fd)
+
+
+def _unlinked(directory: str) -> int:
+    """For filesystems without O_TMPFILE. No signal comes between making the name and taking it away."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        fd, path = tempfile.mkstemp(prefix=".fusecopy-", dir=directory)
+        os.unlink(path)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return fd
 
 
 def _clones(one: int, other: int, length: int) -> bool:
