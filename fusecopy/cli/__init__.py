@@ -9,6 +9,7 @@ import click
 from fusecopy.errors import Exit, FusecopyError
 
 COMMANDS = {
+    "audit": "run a command and check that kernel, server and extents tell the same",
     "cp": "copy one file and say how it may be carried",
     "demo": "show on a scratch mount how copies travel",
     "doctor": "measure what a directory and this machine can do",
@@ -17,6 +18,7 @@ COMMANDS = {
     "log": "show what carried each copy",
     "mount": "serve a directory at a mount point",
     "policy": "show or change how a mount answers copies",
+    "trace": "run a command and tell its copies, system call by system call",
     "umount": "unmount and wait for the server to end",
     "verify": "prove how much of a file shares extents with another",
 }

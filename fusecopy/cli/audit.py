@@ -1,0 +1,58 @@
+"""fusecopy audit: run a command and check that program, kernel, server and extents tell the same."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import click
+
+from fusecopy.cli.format import printable
+from fusecopy.cli.trace import Traced, own_failures, written_to
+from fusecopy.errors import Exit
+from fusecopy.observe import words
+from fusecopy.observe.audit import Check, judge
+from fusecopy.observe.recording import BUFFER_KIB, record
+from fusecopy.observe.stories import tell
+
+
+@click.command("audit", cls=Traced)
+@click.argument("points", nargs=-1, metavar="[MNT]...")
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Write there, not to standard error.")
+@click.option("--buffer", type=click.IntRange(1), default=BUFFER_KIB, metavar="KIB", help="For each CPU.")
+@click.pass_obj
+def command(arguments: list[str], points: tuple[str, ...], output: Path | None, buffer: int) -> int:
+    """Run COMMAND and check each of its copies in the mounts MNT, or in every FUSE mount: what the program
+    was told against the kernel's requests, those against the server's log and the server's own system calls,
+    and the bytes said to be shared against the extents.
+
+    Works on any FUSE mount; the log and the extents are checked where fusecopy serves. Needs root and
+    tracefs. The exit status is 1 if anything disagrees or was lost; otherwise COMMAND's, 128 and the number
+    for a signal; 125 if tracing failed, 126 or 127 if COMMAND cannot be run or found.
+    """
+    with own_failures(), written_to(output) as out:
+        recording = record(arguments, points, buffer)
+        told = tell(recording)
+        checks = judge(recording, told)
+        _report(len(told.stories), checks, out)
+        lost = words.loss(recording)
+        if lost:
+            print(f"lost: {lost}", file=out)
+    failed = lost or any(check.agrees is False for check in checks)
+    return Exit.FAILURE if failed else recording.status
+
+
+def _report(copies: int, checks: Sequence[Check], out: IO[str]) -> None:
+    print("1 copy" if copies == 1 else f"{copies} copies", file=out)
+    for what in sorted({check.what for check in checks}):
+        counts = Counter(check.agrees for check in checks if check.what == what)
+        print(
+            f"{what}: {counts[True]} agree, {counts[False]} disagree, {counts[None]} could not be checked",
+            file=out,
+        )
+    for check in checks:
+        if check.agrees is False:
+            print(f"disagreement: {printable(check.text)}", file=out)
+    for check in checks:
+        if check.agrees is None:
+            print(f"not checked: {printable(check.text)}", file=out)

@@ -1,0 +1,140 @@
+"""The mounts that a trace watches, and what their servers say of themselves."""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from fusecopy import mounts
+from fusecopy.dispatch.reader import current
+from fusecopy.dispatch.records import Copy, Flow, Lost
+from fusecopy.errors import UsageError
+from fusecopy.observe.tracefs import TracingError
+
+GREETING_SECONDS = 5.0
+
+LOG = "user.fusecopy.log"
+BACKING = "user.fusecopy.backing"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A FUSE mount.
+
+    Attributes:
+        mountpoint: where it is.
+        connection: the number that the kernel's events have.
+        log: the dispatch log; None where the server is not fusecopy.
+        backing: the directory served; None likewise.
+    """
+
+    mountpoint: str
+    connection: int
+    log: Path | None = None
+    backing: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """A moment on the two clocks that the log has: nanoseconds of CLOCK_MONOTONIC, and local time."""
+
+    monotonic: int
+    wall: datetime
+
+
+def named(points: Sequence[str]) -> list[mounts.Mount]:
+    """The FUSE mounts at these mount points, or all there are if none is named; each connection once.
+
+    Raises:
+        UsageError: there is no FUSE mount, or not where one is named.
+    """
+    if points:
+        found = [_at(point) for point in points]
+    else:
+        found = [mount for mount in mounts.mounts() if _is_fuse(mount)]
+    if not found:
+        raise UsageError("there is no FUSE mount here", "mount one first")
+    return list({mount.connection: mount for mount in reversed(found)}.values())[::-1]
+
+
+def greet(mount: mounts.Mount) -> Watched:
+    """Ask a server for an answer, so that the trace shows who it is, and for its log.
+
+    Raises:
+        TracingError: it does not answer.
+    """
+    answers: list[Watched] = []
+    failures: list[OSError] = []
+
+    def ask() -> None:
+        try:
+            os.statvfs(mount.mountpoint)  # the kernel never answers it from a cache
+            log, backing = _attribute(mount.mountpoint, LOG), _attribute(mount.mountpoint, BACKING)
+            answers.append(Watched(mount.mountpoint, mount.connection, Path(log) if log else None, backing))
+        except OSError as error:
+            failures.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(GREETING_SECONDS)
+    if not answers:
+        why = failures[0].strerror if failures else f"no answer within {GREETING_SECONDS:g} s"
+        raise TracingError(
+            f"{mount.mountpoint}: {why}", f"fusecopy umount {mount.mountpoint}, or name others"
+        )
+    return answers[0]
+
+
+def records(mount: Watched, since: Since) -> tuple[list[Copy | Flow], int]:
+    """What a mount's log has had since a moment, and how many records it lost.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    if not mount.log:
+        return [], 0
+    with suppress(OSError):
+        os.getxattr(mount.mountpoint, LOG)  # being asked for its log, a server first writes what it holds
+    found: list[Copy | Flow] = []
+    lost = 0
+    for record in current(mount.log):
+        if isinstance(record, Copy | Flow) and record.mono_ns >= since.monotonic:
+            found.append(record)
+        elif isinstance(record, Lost) and datetime.fromisoformat(record.time) >= since.wall:
+            lost += record.count
+    return found, lost
+
+
+def living(found: Iterable[mounts.Mount], insist: bool) -> Iterator[Watched]:
+    """The mounts, greeted; those that do not answer are left out, unless we insist.
+
+    Raises:
+        TracingError: one does not answer.
+    """
+    for mount in found:
+        try:
+            yield greet(mount)
+        except TracingError:
+            if insist:
+                raise
+
+
+def _at(point: str) -> mounts.Mount:
+    mount = mounts.at(point)
+    if mount is None or not _is_fuse(mount):
+        raise UsageError(f"{point} is no FUSE mount", "name a mount point, as findmnt -t fuse shows them")
+    return mount
+
+
+def _is_fuse(mount: mounts.Mount) -> bool:
+    return mount.fstype == "fuse" or mount.fstype.startswith("fuse.")
+
+
+def _attribute(mountpoint: str, name: str) -> str | None:
+    try:
+        return os.fsdecode(os.getxattr(mountpoint, name))
+    except OSError:
+        return None
