@@ -51,7 +51,12 @@ def holding(path: Path, device: int) -> mounts.Mount | None:
 
 
 def behind(path: Path, mount: mounts.Mount) -> Path:
-    """Where the file `path` of a FUSE mount lies in the backing.
+    """Where the file `path` of a FUSE mount lies in the backing. Raises NotSharedError as `backing_of`."""
+    return backing_of(path, mount) / Path(os.path.realpath(path)).relative_to(mount.mountpoint)
+
+
+def backing_of(path: Path, mount: mounts.Mount) -> Path:
+    """The backing of the FUSE mount that the file `path` lies in.
 
     Raises:
         NotSharedError: the mount is another program's, or does not tell its backing.
@@ -63,14 +68,13 @@ def behind(path: Path, mount: mounts.Mount) -> Path:
             "Verify the files in the directory that is served there, if there is one.",
         )
     try:
-        backing = os.fsdecode(os.getxattr(mount.mountpoint, BACKING))
+        return Path(os.fsdecode(os.getxattr(mount.mountpoint, BACKING)))
     except OSError as error:
         # ENODATA: only the root of the mount has the attribute, and this is a bind mount of a part of it.
         raise NotSharedError(
             f"{path}: the mount {mount.mountpoint} does not tell its backing ({error.strerror}): unprovable",
             "Name the file by the mount point that fusecopy was given (fusecopy list).",
         ) from error
-    return Path(backing, Path(os.path.realpath(path)).relative_to(mount.mountpoint))
 
 
 def _is_fuse(mount: mounts.Mount) -> bool:

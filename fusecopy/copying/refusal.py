@@ -34,13 +34,21 @@ def explain(request: Request, path: Path, code: int) -> Refusal:
     """
     name = errnos.name(code)
     try:
-        facts = Facts(request, path, code)
-        rule = next((rule for rule in _RULES if code in rule.errnos and rule.applies(facts)), None)
-        if rule:
-            return Refusal(code, rule.cause.format(f=facts), rule.remedy.format(f=facts))
+        found = known(request, path, code)
     except OSError as error:
         return Refusal(code, f"{path} gave {name}, and looking for the cause failed: {error.strerror}.", "")
-    return Refusal(code, f"{path} gave {name}; no cause known here fits the two files.", "")
+    return found or Refusal(code, f"{path} gave {name}; no cause known here fits the two files.", "")
+
+
+def known(request: Request, path: Path, code: int) -> Refusal | None:
+    """The cause among those known here that fits, as `explain` says it; None where none does.
+
+    Raises:
+        OSError: the facts could not be looked up.
+    """
+    facts = Facts(request, path, code)
+    rule = next((rule for rule in _RULES if code in rule.errnos and rule.applies(facts)), None)
+    return Refusal(code, rule.cause.format(f=facts), rule.remedy.format(f=facts)) if rule else None
 
 
 def _kind(wanted: Callable[[int], bool]) -> Callable[[Facts], bool]:
@@ -57,6 +65,8 @@ def _shares(f: Facts) -> bool:
 
 
 def _below_a_block(f: Facts) -> bool:
+    if f.errno and f.ends_source and not (f.source.offset % f.block or f.destination.offset % f.block):
+        return False  # a tail, which could be shared if the destination ended with it
     return _shares(f) and f.request.length < f.block and not f.shares_tail
 
 

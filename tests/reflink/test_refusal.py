@@ -9,6 +9,7 @@ from pathlib import Path as Name
 
 import pytest
 
+from fusecopy.copying import calls
 from fusecopy.copying.ladder import carry
 from fusecopy.copying.records import Path, Refusal, Request
 from fusecopy.copying.refusal import explain
@@ -186,6 +187,83 @@ def test_device(sharing_backing: Name) -> None:
         assert said.cause == "One of the two is not a regular file (a device, pipe or socket)."
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "/proc/self/status"])
+def test_clone_of_what_lies_elsewhere(btrfs: Name, name: str) -> None:
+    """The ladder does not get as far as the kernel's own answer to these."""
+    (btrfs / "file").write_bytes(b"")
+    with opened(Name(name), btrfs / "file", os.O_RDONLY) as files:
+        with pytest.raises(OSError, match="Invalid cross-device link"):
+            calls.clone_range(files.source, 0, 4096, files.destination, 0)
+        said = explain(files.request(4096), Path.REFLINK, errno.EXDEV)
+        regular = name.startswith("/proc")
+        expected = "The source lies on proc (device 0:" if regular else "One of the two is not a regular file"
+        assert said.cause.startswith(expected)
+
+
+def test_copy_file_range_says_nothing(sharing_backing: Name) -> None:
+    """What a clone refuses, copy_file_range copies: the full count, and nothing is shared."""
+    with pair(sharing_backing, CONTENT) as files:
+        for request, cause in (
+            (files.request(8192, 1, 0), "The source offset 1 is no multiple of the block size 4096."),
+            (files.request(8192, 0, 1), "The destination offset 1 is no multiple of the block size 4096."),
+            (
+                files.request(100),
+                "The range of 100 bytes is smaller than a block (4096) and does not end both",
+            ),
+        ):
+            assert carry(request, (Path.COPY_FILE_RANGE,)).copied == request.length
+            said = explain(request, Path.COPY_FILE_RANGE, 0)
+            assert said.cause.startswith(cause)
+        assert carry(files.request(8192), (Path.COPY_FILE_RANGE,)).copied == 8192
+        assert shared_bytes(files.source, 0, files.destination, 0, 8192).shared == 8192
+
+
+def test_tail_alone_into_a_longer_destination(sharing_backing: Name) -> None:
+    with pair(sharing_backing, CONTENT, noise(30000, 2)) as files:
+        tail = files.request(20000 - 16384, 16384, 16384)
+        said = refused(tail, errno.EINVAL)
+        assert said.cause == (
+            "The range ends at the source's end, inside a block of 4096, but the destination goes on from "
+            "20000 to 30000."
+        )
+        os.truncate(files.destination_name, 20000)
+        assert shares(tail)
+
+
+@pytest.mark.root
+def test_two_mounts_of_one_filesystem(btrfs: Name, tmp_path: Name) -> None:
+    """Refused before Linux 5.18; since then it shares, so there is nothing to explain."""
+    (btrfs / "destination").write_bytes(b"")
+    with (
+        loopfs.mount(tmp_path / "bind", "--bind", str(btrfs)) as bind,
+        pair(btrfs, CONTENT),
+        opened(btrfs / "source", bind / "destination") as files,
+    ):
+        assert shares(files.request(8192))
+        said = explain(files.request(8192), Path.REFLINK, errno.EXDEV)
+        assert said.cause.startswith("Both files lie on one filesystem but were opened through two mounts")
+
+
+@pytest.mark.root
+def test_dedupe_of_a_file_of_another_user(sharing_backing: Name) -> None:
+    """With the rights of an ordinary user, for the time of the calls."""
+    with pair(sharing_backing, CONTENT, CONTENT) as files:
+        files.destination_name.chmod(0o644)
+        with opened(files.source_name, files.destination_name, os.O_RDONLY, os.O_RDONLY) as reading:
+            os.seteuid(65534)
+            try:
+                said = refused(reading.request(8192), errno.EPERM, Path.DEDUPE)
+            finally:
+                os.seteuid(0)
+            assert said == Refusal(
+                errno.EPERM,
+                "The destination is open for reading only and user 0 owns it.",
+                "Open it for writing, or run as its owner.",
+            )
+            assert carry(reading.request(8192), (Path.DEDUPE,)).copied == 8192
+        assert shared_bytes(files.source, 0, files.destination, 0, 8192).shared == 8192
+
+
 def test_other_filesystem(btrfs: Name, xfs: Name) -> None:
     with pair(btrfs, CONTENT, other=xfs) as files:
         devices = [os.fstat(fd).st_dev for fd in (files.source, files.destination)]
@@ -200,12 +278,15 @@ def test_other_filesystem(btrfs: Name, xfs: Name) -> None:
             assert shares(within.request(8192))
 
 
-def test_ext4_has_no_reflink(ext4: Name) -> None:
+def test_ext4_has_no_reflink(ext4: Name, btrfs: Name, xfs: Name) -> None:
     with pair(ext4, CONTENT) as files:
         said = refused(files.request(8192), errno.EOPNOTSUPP)
         assert said.cause.startswith("The filesystem ext4 (device 7:")
         assert said.cause.endswith("has no such operation: it answered EOPNOTSUPP to reflink.")
         assert said.remedy == "Keep both files on one btrfs, or on one XFS made with reflink=1."
+    for filesystem in (btrfs, xfs):
+        with pair(filesystem, CONTENT) as files:
+            assert shares(files.request(8192))
 
 
 @pytest.mark.root
@@ -227,6 +308,8 @@ def test_xfs_without_reflink(tmp_path: Name) -> None:
         said = refused(files.request(8192), errno.EOPNOTSUPP)
         assert said.cause.startswith("This XFS was made without reflink (device 7:")
         assert said.remedy == "Make it anew with mkfs.xfs -m reflink=1, which cannot be added later."
+    with loopfs.mounted("xfs", tmp_path, mkfs=("-m", "reflink=1")) as point, pair(point, CONTENT) as files:
+        assert shares(files.request(8192))
 
 
 @pytest.mark.parametrize("which", ["source", "destination"])
