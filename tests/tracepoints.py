@@ -45,7 +45,7 @@ class Trace:
 @contextmanager
 def traced(connection: int) -> Iterator[Trace]:
     """Trace the requests of one FUSE connection; the instance goes at the end, as does tracefs if it came."""
-    with _tracefs():
+    with tracefs_mounted():
         require("tracefs")
         instance = TRACEFS / "instances" / f"fusecopy-test-{os.getpid()}"
         instance.mkdir()
@@ -61,7 +61,8 @@ def traced(connection: int) -> Iterator[Trace]:
 
 
 @contextmanager
-def _tracefs() -> Iterator[None]:
+def tracefs_mounted() -> Iterator[None]:
+    """Tracefs where fusecopy looks for it; unmounted at the end if it was not there before."""
     if (TRACEFS / "instances").is_dir():
         yield
         return

@@ -145,8 +145,8 @@ def _summary(recording: Recording, told: Told) -> Iterator[str]:
     """Calls by program and dispatch; requests by program and opcode."""
     groups: dict[tuple[str, str, str], list[Step]] = {}
     for step in (step for story in told.stories for step in story.steps):
-        dispatch = "-" if step.call and step.call.result == 0 else step.dispatch
-        key = (step.process.comm, step.driver or "-", dispatch)
+        nothing = step.call and step.call.result == 0
+        key = (step.process.comm, step.driver or "-", "-" if nothing else step.dispatch)
         groups.setdefault(key, []).append(step)
     yield header(CALLS)
     for (comm, call, dispatch), steps in sorted(groups.items()):

@@ -38,6 +38,7 @@ class Recording:
         served: what the servers' processes called.
         requests: what the kernel sent to the mounts, whoever caused it.
         family: the command's processes.
+        traced: False where only the logs could be read, and the family is not known.
         records: what each mount's log says, by connection.
         lost_events: events of the kernel that were not seen.
         lost_records: records that a log lost.
@@ -49,6 +50,7 @@ class Recording:
     served: Sequence[Call]
     requests: Sequence[Request]
     family: Family
+    traced: bool
     records: dict[int, list[Copy | Flow]]
     lost_events: int
     lost_records: int
@@ -118,6 +120,7 @@ def record_logs(arguments: Sequence[str], points: Sequence[str]) -> Recording:
         served=[],
         requests=[],
         family=family,
+        traced=False,
         records={connection: found for connection, (found, _) in logs.items()},
         lost_events=0,
         lost_records=sum(count for _, count in logs.values()),
@@ -184,6 +187,7 @@ def _recording(
         served=list(calls.calls(called, servers)),
         requests=[request for request in calls.requests(requested) if request.begun >= since.monotonic],
         family=family,
+        traced=True,
         records={connection: found for connection, (found, _) in logs.items()},
         lost_events=lost + strange + stranger,
         lost_records=sum(count for _, count in logs.values()),

@@ -214,8 +214,13 @@ def _match_records(recording: Recording, steps: list[Step]) -> Iterator[tuple[Wa
             found = _steps_of(record, own)
             for step in found:
                 step.records.append(record)
-            if not found:
+            if not found and _may_be_ours(record, recording):
                 yield mount, record
+
+
+def _may_be_ours(record: Copy | Flow, recording: Recording) -> bool:
+    """Not of another program. The kernel, which writes mapped pages back, may do so for the command."""
+    return not recording.traced or record.pid <= 0 or record.pid in recording.family.pids
 
 
 def _steps_of(record: Copy | Flow, steps: list[Step]) -> list[Step]:
