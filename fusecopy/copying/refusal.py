@@ -148,6 +148,12 @@ _RULES: list[_Rule] = [
         "Mount it for writing (mount -o remount,rw).",
     ),
     _Rule(
+        (errno.EROFS,),
+        lambda f: f.destination.mount.name == "btrfs",
+        "btrfs is mounted for writing and answered EROFS, as it does for a file in a read-only subvolume.",
+        "Make the subvolume writable: btrfs property set -ts SUBVOLUME ro false.",
+    ),
+    _Rule(
         (errno.EXDEV, 0),
         lambda f: not f.same_filesystem,
         "The source lies on {f.source.mount.name} (device {f.source.device}), the destination on "

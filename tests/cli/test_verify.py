@@ -247,7 +247,7 @@ def test_two_filesystems(btrfs: Path, xfs: Path) -> None:
 
 
 @pytest.mark.root
-def test_no_fiemap(tmp_path: Path) -> None:
+def test_no_fiemap(tmp_path: Path, btrfs: Path) -> None:
     with (
         loopfs.mount(tmp_path / "tmpfs", "-t", "tmpfs", "none") as tmpfs,
         pair(tmpfs, noise(BLOCK)) as files,
@@ -256,6 +256,9 @@ def test_no_fiemap(tmp_path: Path) -> None:
         result = found(Exit.NOT_SHARED, files.source_name, files.destination_name)
         assert (result["proof"], result["unprovable"]) == ("unprovable", BLOCK)
         assert result["reason"] == "no FIEMAP: Operation not supported"
+        (btrfs / "elsewhere").write_bytes(noise(BLOCK))
+        code, _, err = verify(btrfs / "elsewhere", files.destination_name)
+        assert (code, "lie on two filesystems" in err) == (Exit.NOT_SHARED, True)
 
 
 def test_empty_file(btrfs: Path) -> None:
