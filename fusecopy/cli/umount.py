@@ -1,5 +1,6 @@
 """fusecopy umount: unmount and wait for the server to end."""
 
+import errno
 import os
 import select
 from collections.abc import Iterator
@@ -15,22 +16,23 @@ SERVER_SECONDS = 30
 
 @click.command()
 @click.argument("mountpoint", type=click.Path())
-@click.option("--lazy", is_flag=True, help="Detach it now, also while it is busy.")
+@click.option("--lazy", is_flag=True, help="Detach it now, also while it is busy; do not wait.")
 @click.option("--abort", is_flag=True, help="Fail everything under way in it, then detach it.")
 def command(mountpoint: str, lazy: bool, abort: bool) -> None:
     """Unmount MOUNTPOINT and wait until its server has ended and its log is complete.
 
     Works on a mount whose server is gone, too. Where it is busy, the processes that hold it are named.
     """
-    path = os.path.realpath(mountpoint) if not _dead(mountpoint) else os.path.abspath(mountpoint)
-    mount = mounts.at(path)
-    if not mount or mount.fstype != mounts.FSTYPE:
-        raise MountPointError(f"{mountpoint}: fusecopy has no mount there", "fusecopy list shows them")
-    server = None if abort or _dead(path) else _server(path)
+    mount = _mount_at(mountpoint)
+    path = mount.mountpoint
     if abort:
         mounts.abort(mount)
+        mounts.unmount(path, lazy=True)
+        return
+    dead = _dead(path)
+    server = None if lazy or dead else _server(path)
     try:
-        mounts.unmount(path, lazy=lazy or abort or _dead(path))
+        mounts.unmount(path, lazy=lazy or dead)
     except UnmountError as error:
         holders = list(_holders(path))
         if holders:
@@ -40,11 +42,20 @@ def command(mountpoint: str, lazy: bool, abort: bool) -> None:
         _wait(server, path)
 
 
+def _mount_at(mountpoint: str) -> mounts.Mount:
+    """The mount there. The mount point itself is looked at last, because its server may hang."""
+    parent, name = os.path.split(os.path.abspath(mountpoint))
+    mount = mounts.at(os.path.join(os.path.realpath(parent), name)) or mounts.at(os.path.realpath(mountpoint))
+    if not mount or mount.fstype != mounts.FSTYPE:
+        raise MountPointError(f"{mountpoint}: fusecopy has no mount there", "fusecopy list shows them")
+    return mount
+
+
 def _dead(path: str) -> bool:
     try:
         os.stat(path)
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     return False
 
 

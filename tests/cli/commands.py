@@ -1,0 +1,95 @@
+"""The real commands, run to their end, and a mount in the background that is gone afterwards."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusecopy import mounts
+from tests.mounted import FUSECOPY
+
+DEV_FUSE = Path("/dev/fuse")
+
+NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--")
+"""Put before a command, makes it an ordinary user's."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Three directories for one mount, open to everybody.
+
+    Attributes:
+        backing: the directory to serve.
+        point: where to mount it.
+        log: a place for the log, outside of both.
+    """
+
+    backing: Path
+    point: Path
+    log: Path
+
+
+def run(
+    *command: str | Path, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """`fusecopy` with the given arguments."""
+    return subprocess.run(
+        [*prefix, FUSECOPY, *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+@contextmanager
+def place() -> Iterator[Place]:
+    """A fresh place; whatever is mounted at its point in the end is taken away, and the test fails for it."""
+    with tempfile.TemporaryDirectory(prefix="fusecopy-test-") as directory:
+        there = Place(Path(directory) / "backing", Path(directory) / "mnt", Path(directory) / "log.jsonl")
+        for path in (Path(directory), there.backing, there.point):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o777)
+        try:
+            yield there
+        finally:
+            left = mounts.at(str(there.point))
+            if left:
+                subprocess.run(["umount", "-i", "-l", there.point], timeout=30)
+        assert left is None, f"{there.point} was still mounted"
+
+
+@contextmanager
+def background(there: Place, *arguments: str | Path, prefix: Sequence[str] = ()) -> Iterator[int]:
+    """A mount in the background, as everybody makes it; yields the server's process id."""
+    done = run("mount", "--log", there.log, *arguments, there.backing, there.point, prefix=prefix)
+    assert done.returncode == 0, done.stderr
+    pid = int(os.getxattr(there.point, "user.fusecopy.pid"))
+    try:
+        yield pid
+    finally:
+        ended = run("umount", there.point, prefix=prefix)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not running(pid)
+
+
+def running(pid: int) -> bool:
+    """Whether a process runs; one that has ended may still wait for init to reap it."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@contextmanager
+def fuse_for_everybody() -> Iterator[None]:
+    """/dev/fuse as udev makes it, for ordinary users."""
+    mode = DEV_FUSE.stat().st_mode
+    DEV_FUSE.chmod(0o666)
+    try:
+        yield
+    finally:
+        DEV_FUSE.chmod(mode & 0o777)

@@ -1,0 +1,92 @@
+"""The words of -o: forwarded, our own, swallowed, unknown."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from fusecopy.cli.options import parse
+from fusecopy.errors import Exit, UsageError
+from tests.cli.commands import Place, background, run
+
+
+def test_words_are_sorted() -> None:
+    words = parse(
+        ["ro,allow_other,log=/x/y", "paths=reflink:splice,strict,max_read=4096", "timeout=0,noatime"]
+    )
+    assert words.forwarded == {"ro", "allow_other", "max_read=4096"}
+    assert words.own == {
+        "log": "/x/y",
+        "paths": "reflink:splice",
+        "strict": "",
+        "timeout": "0",
+        "noatime": "",
+    }
+
+
+def test_words_of_fstab_are_swallowed() -> None:
+    words = parse(["defaults,user,nofail,_netdev,noauto,x-systemd.automount,comment=hello,relatime,,"])
+    assert words.forwarded == set()
+    assert words.own == {}
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("alow_other", "did you mean allow_other?"),
+        ("stric", "did you mean strict?"),
+        ("ro=1", "did you mean ro?"),
+        ("timeout", "did you mean timeout?"),
+        ("zzzz", "unknown option"),
+        ("xattr", "unknown option"),
+    ],
+)
+def test_unknown_word_is_an_error_with_a_suggestion(word: str, hint: str) -> None:
+    with pytest.raises(UsageError) as failure:
+        parse([word])
+    assert f"-o {word}: unknown option" in failure.value.message
+    assert hint in failure.value.message
+
+
+def test_exit_status_of_wrong_words(place: Place) -> None:
+    for wrong in (
+        ["-o", "alow_other"],
+        ["-o", "timeout=-1"],
+        ["-o", "timeout=soon"],
+        ["-o", "decline=never"],
+        ["--refuse", "EXDEV"],
+        ["--paths", "reflink,reflink"],
+        ["--no-such-option"],
+    ):
+        done = run("mount", *wrong, "--log", place.log, place.backing, place.point)
+        assert (done.returncode, done.stdout) == (Exit.USAGE, ""), wrong
+    assert run("mount").returncode == Exit.USAGE
+    assert run("no-such-command").returncode == Exit.USAGE
+
+
+@pytest.mark.fuse
+@pytest.mark.root
+def test_forwarded_words_reach_the_kernel(place: Place) -> None:
+    (place.backing / "a").touch()
+    with background(place, "-o", "ro,noexec,nofail"):
+        with pytest.raises(OSError, match="Read-only") as failure:
+            (place.point / "b").touch()
+        assert failure.value.errno == errno.EROFS
+        assert os.statvfs(place.point).f_flag & os.ST_NOEXEC
+
+
+@pytest.mark.fuse
+@pytest.mark.root
+def test_names_that_need_escapes(place: Place) -> None:
+    strange = place.backing / "a, b\\c d=\t"
+    strange.mkdir()
+    (strange / "x").write_text("content")
+    point = place.point / "p q\\r"
+    point.mkdir()
+    with background(Place(strange, point, place.log)):
+        assert (point / "x").read_text() == "content"
+        assert os.getxattr(point, "user.fusecopy.backing") == os.fsencode(strange)
+        listed = run("list").stdout
+        assert str(point) in listed
+    assert Path(place.log).exists()
