@@ -147,7 +147,9 @@ def test_data_over_a_hole_of_the_source(sharing_backing: Path) -> None:
 
 
 def test_inline_is_unprovable(btrfs: Path) -> None:
-    with pair(btrfs, b"x" * 100) as files:
+    directory = btrfs / "inline-verify"
+    directory.mkdir()
+    with pair(directory, b"x" * 100) as files:
         calls.clone_range(files.source, 0, 100, files.destination, 0)
         code, out, err = verify(files.source_name, files.destination_name)
         assert code == Exit.NOT_SHARED
@@ -200,7 +202,10 @@ def test_compressed(btrfs: Path) -> None:
 
 
 def test_unwritten(btrfs: Path) -> None:
-    with pair(btrfs, b"") as files:
+    """In files of their own: btrfs puts nothing inline into an inode that was ever preallocated."""
+    directory = btrfs / "unwritten-verify"
+    directory.mkdir()
+    with pair(directory, b"") as files:
         os.posix_fallocate(files.source, 0, 16 * BLOCK)
         clone(files, 16)
         result = found(Exit.OK, files.source_name, files.destination_name)
