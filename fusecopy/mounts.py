@@ -30,6 +30,11 @@ class Mount:
     device: int
 
     @property
+    def number(self) -> str:
+        """st_dev as people write it."""
+        return f"{os.major(self.device)}:{os.minor(self.device)}"
+
+    @property
     def connection(self) -> int:
         """Its number under /sys/fs/fuse/connections."""
         return os.minor(self.device) | os.major(self.device) << 20
@@ -53,6 +58,17 @@ def at(mountpoint: str) -> Mount | None:
     """The topmost mount at a directory, whether its server lives or not."""
     path = os.path.abspath(mountpoint)
     return next((mount for mount in reversed(list(mounts())) if mount.mountpoint == path), None)
+
+
+def of(path: bytes) -> Mount | None:
+    """The mount that an absolute path lies on, found without asking any file system."""
+    name, found = os.fsdecode(path), None
+    for mount in mounts():
+        root = mount.mountpoint.rstrip("/") + "/"
+        inside = (name + "/").startswith(root)
+        if inside and (found is None or len(mount.mountpoint) >= len(found.mountpoint)):
+            found = mount
+    return found
 
 
 def unmount(mountpoint: str, lazy: bool = False) -> None:

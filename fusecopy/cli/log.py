@@ -25,7 +25,7 @@ from fusecopy.cli.format import (
     use_colour,
 )
 from fusecopy.dispatch.reader import Line, lines
-from fusecopy.dispatch.records import Copy, Dispatch, Flow, Lost, Policy, Record
+from fusecopy.dispatch.records import Copy, Dispatch, Flow, Lost, Note, Policy, Record
 from fusecopy.dispatch.selection import Selection
 from fusecopy.dispatch.summary import Group, Summary
 from fusecopy.errors import LogError, UsageError
@@ -221,6 +221,8 @@ def _texts(record: Record, quiet: bool) -> list[str]:
             return [_flow_row(record)]
         case Policy():
             return [f"  {record.time[11:19]} policy is now {printable(record.policy)}"]
+        case Note():
+            return [f"  {record.time[11:19]} {printable(record.text)}"]
         case Lost():
             return [f"  {record.count} records were lost here"]
         case _:

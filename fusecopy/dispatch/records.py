@@ -90,6 +90,10 @@ class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
     duration_us: int
     requests: Requests
     driver: str = "unknown"
+    paired: str = ""
+    parent: int = 0
+    exe: str = ""
+    args: str = ""
 
 
 class Flow(msgspec.Struct, frozen=True, tag="flow", kw_only=True):
@@ -106,6 +110,9 @@ class Flow(msgspec.Struct, frozen=True, tag="flow", kw_only=True):
     driver: str = "unknown"
     duration_us: int
     requests: Requests
+    parent: int = 0
+    exe: str = ""
+    args: str = ""
 
 
 class Policy(msgspec.Struct, frozen=True, tag="policy"):
@@ -114,6 +121,13 @@ class Policy(msgspec.Struct, frozen=True, tag="policy"):
     time: str
     uid: int
     policy: str
+
+
+class Note(msgspec.Struct, frozen=True, tag="note"):
+    """Something about the log itself that a reader has to know, said once."""
+
+    time: str
+    text: str
 
 
 class Lost(msgspec.Struct, frozen=True, tag="lost"):
@@ -140,7 +154,7 @@ class Footer(msgspec.Struct, frozen=True, tag="footer"):
     lost: int
 
 
-Record = Header | Copy | Flow | Policy | Lost | Footer
+Record = Header | Copy | Flow | Policy | Note | Lost | Footer
 """Any line of the log."""
 
 

@@ -1,17 +1,18 @@
 """Settles an open file's accounts when it is released: every flow into it becomes a record."""
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fusecopy.filesystem.flows import Declined, Reading, Readings
+from fusecopy.filesystem.flows import Declined, Reading, Readings, Side, by_process
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.reports import Reporter
-from fusecopy.libfuse import Client
-from fusecopy.observe.caller import Call, Caller, identify, system_call, uid_of
+from fusecopy.libfuse import WRITEBACK, Client
+from fusecopy.observe.caller import Call, identify, system_call
 
-NOBODY = Caller(0, "kernel", 0), Call()
-"""Writeback of mapped pages: the kernel writes, for a program that it does not name."""
+BLOCK = 512
+"""The unit of st_blocks, whatever the file system's block size."""
 
 
 class Accounts:
@@ -22,13 +23,35 @@ class Accounts:
         self._reporter = reporter
         self._root = mountpoint.encode(errors="surrogateescape").rstrip(b"/") + b"/"
         self._readings = Readings()
+        self._said_hidden = False
         # A file's reads are found either among the open files or among the closed ones, at every moment.
         self._lock = threading.Lock()
 
-    def first_write(self, fh: int, thread: int) -> None:
-        """Note who writes and in which system call, while the kernel holds the thread in it."""
-        writers = self._files.get(fh).flows.writers
-        writers[thread] = (identify(thread, uid_of(thread)), system_call(thread)) if thread else NOBODY
+    def look(self, fh: int, thread: int, writes: bool) -> None:
+        """Note who reads or writes and in which system call, while the kernel holds the thread in it.
+
+        Mapped pages are written by the kernel, which does not say for whom: for whoever opened the file.
+        """
+        file = self._files.get(fh)
+        flows = file.flows
+        if thread == WRITEBACK:
+            flows.callers.setdefault(thread, identify(file.opener))
+            flows.calls.setdefault(thread, [Call("mmap")])
+        elif thread > 0:
+            if thread not in flows.callers:
+                flows.callers[thread] = identify(thread)
+            if writes:
+                call = system_call(thread, flows.callers[thread].comm)
+                flows.calls.setdefault(thread, []).append(call)
+                self._say_hidden(call)
+
+    def _say_hidden(self, call: Call) -> None:
+        if call.hidden and not self._said_hidden:
+            self._said_hidden = True
+            self._reporter.note(
+                "Drivers of flows stay unknown where /proc/PID/syscall may not be read: that takes root, or"
+                " the program's own user and a kernel.yama.ptrace_scope below 2."
+            )
 
     def declined(self, file: OpenFile, thread: int, copy: Declined) -> None:
         """Remember a copy into `file`; what the kernel then moves becomes its record when it is over."""
@@ -52,8 +75,14 @@ class Accounts:
         if file.flows.pending:
             self._reporter.carried(file.flows.pending, file.inode)
         clients = {client.pid: client for client in file.native.clients()}
-        for thread in {**clients, **file.flows.declined}:
-            self._settle_thread(file, thread, clients.get(thread))
+        for thread in list(file.flows.declined):
+            self._settle_thread(file, thread, clients.pop(thread, None))
+        threads = {thread: self._unreported(file, client) for thread, client in clients.items()}
+        sides = [
+            Side(file.flows.caller(thread), client) for thread, client in threads.items() if client.writes
+        ]
+        for side in by_process(sides):
+            self._settle_writes(file, side)
 
     def settle_all(self) -> None:
         """Settle what is still open when no more requests will come (the connection was ended by force)."""
@@ -62,39 +91,41 @@ class Accounts:
 
     def _settle_thread(self, file: OpenFile, thread: int, client: Client | None) -> None:
         """Report what one thread has written since it was last asked about."""
-        writer = None
-        if client:
-            writes, written = file.flows.settled.get(thread, (0, 0))
-            file.flows.settled[thread] = client.writes, client.write_bytes
-            writer = replace(client, writes=client.writes - writes, write_bytes=client.write_bytes - written)
+        writer = self._unreported(file, client) if client else None
         declined = file.flows.declined.pop(thread, None)
         if declined:
             with self._lock:
-                reader = self._readings.of(thread, declined.source, self._still_open())
+                reader = self._readings.of(declined.caller.pid, declined.source, self._still_open())
             self._reporter.fallback(declined, file.inode, reader, writer)
         elif writer and writer.writes:
-            self._settle_writes(file, writer)
+            self._settle_writes(file, Side(file.flows.caller(thread), writer))
 
-    def _settle_writes(self, file: OpenFile, writer: Client) -> None:
-        unseen = Caller(writer.pid, "?", -1), Call()
-        caller, call = file.flows.writers.get(writer.pid, unseen)
+    def _unreported(self, file: OpenFile, client: Client) -> Client:
+        writes, written = file.flows.settled.get(client.pid, (0, 0))
+        file.flows.settled[client.pid] = client.writes, client.write_bytes
+        return replace(client, writes=client.writes - writes, write_bytes=client.write_bytes - written)
+
+    def _settle_writes(self, file: OpenFile, writer: Side) -> None:
+        call = file.flows.call(writer.client.pid)
         source = call.source.removeprefix(self._root)
         with self._lock:
-            reading = self._readings.match(writer, source, file.inode.path(), self._still_open())
-        if reading:
-            self._reporter.moved(reading.path, reading.client, writer, caller, call.driver, file.inode)
+            paired = self._readings.match(writer, source, file.inode.path(), self._still_open())
+        if paired:
+            reading = paired.reading
+            self._reporter.moved(reading.path, reading, writer, call.driver, file.inode, paired.by)
         elif source:
             # Read from another mount, or from the kernel's cache: nothing of it came through this server.
-            self._reporter.moved(source, None, writer, caller, call.driver, file.inode)
+            self._reporter.moved(source, None, writer, call.driver, file.inode, "call")
         else:
-            self._reporter.flow(writer, caller, call.driver, file.inode)
+            self._reporter.flow(writer, call.driver, file.inode)
 
     def _still_open(self) -> list[Reading]:
         return [reading for file in self._files.all() for reading in _readings(file)]
 
 
 def _readings(file: OpenFile) -> Iterator[Reading]:
-    readers = [client for client in file.native.clients() if client.reads]
-    if readers:
-        size, path = file.size(), file.inode.path()
-        yield from (Reading(path, size, client) for client in readers)
+    sides = [Side(file.flows.caller(c.pid), c) for c in file.native.clients() if c.reads]
+    if sides:
+        st, path = os.fstat(file.fd), file.inode.path()
+        sparse = st.st_blocks * BLOCK < st.st_size
+        yield from (Reading(path, st.st_size, sparse, side) for side in by_process(sides))

@@ -24,12 +24,15 @@ int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length);
 int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns, int64_t mtime_s, int64_t mtime_ns);
 int fusecopy_ioctl(int fd, unsigned long cmd, char *argument);
 int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
+int fusecopy_check_dedupe(int fd, uint64_t off, uint64_t length);
+int fusecopy_fiemap(int fd, char *map, unsigned int extents);
 """
 
 SOURCE = r"""
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdint.h>
@@ -106,6 +109,24 @@ static int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns,
 static int fusecopy_ioctl(int fd, unsigned long cmd, char *argument)
 {
     return result(ioctl(fd, cmd, argument));
+}
+
+/* FIDEDUPERANGE without a destination: what it checks of the source, and no more. */
+static int fusecopy_check_dedupe(int fd, uint64_t off, uint64_t length)
+{
+    struct file_dedupe_range range = { .src_offset = off, .src_length = length };
+
+    return result(ioctl(fd, FIDEDUPERANGE, &range));
+}
+
+/* `map` is a struct fiemap with room for `extents` of them, whatever number it asks for. */
+static int fusecopy_fiemap(int fd, char *map, unsigned int extents)
+{
+    struct fiemap *fiemap = (struct fiemap *)map;
+
+    if (fiemap->fm_extent_count > extents)
+        fiemap->fm_extent_count = extents;
+    return result(ioctl(fd, FS_IOC_FIEMAP, fiemap));
 }
 
 /* Changes this thread alone: the raw setgroups, because the C library's changes all threads. setfsuid and

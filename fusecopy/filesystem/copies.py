@@ -97,9 +97,9 @@ class Copies:
         if not how:
             self._refuse_or_decline(caller, source, destination, request, ctx.pid, begun)
         plan = _plan(self.policy, how)
-        before = _shared_before(request)
+        before = shared_before(request)
         outcome = carry(request, plan.ladder, Budget(), lambda: self._interrupted(ctx))
-        copy = _carried(caller, plan, source, request, outcome, before, begun)
+        copy = carried(caller, plan.asked, source, request, outcome, before, begun)
         if outcome.copied or _at_end(outcome):
             unfinished = not outcome.complete or length == OP47_LENGTH_LIMIT
             self._report(destination, copy, unfinished and outcome.copied > 0)
@@ -126,7 +126,7 @@ class Copies:
         plan = _plan(policy, "")
         code = getattr(errnos, policy.refuse) if policy.refuse else DECLINES[policy.decline]
         outcome = Outcome((), 0, code, complete=False)
-        copy = _carried(caller, plan, source, request, outcome, 0, begun)
+        copy = carried(caller, plan.asked, source, request, outcome, 0, begun)
         if policy.refuse:
             cause = f"The mount's policy refuses every copy with {policy.refuse}."
             copy.refusal = Refusal(code, cause, "fusecopy policy MNT refuse= takes it back.")
@@ -135,14 +135,14 @@ class Copies:
             cause = f"The mount's policy declines every copy with {policy.decline.upper()}."
             remedy = "fusecopy policy MNT decline= takes it back; after ENOSYS the mount must be made anew."
             copy.refusal = Refusal(code, cause, remedy)
-            self._accounts.declined(destination, thread, _declined(copy))
+            self._accounts.declined(destination, thread, _declined(copy, code))
         raise OSError(code, os.strerror(code))
 
     def _fail(self, plan: _Plan, copy: Carried, destination: OpenFile, thread: int) -> None:
         """Nothing was copied. Raise what the kernel or the program shall do about it."""
         code = copy.errno or errnos.EIO
         if copy.attempts and code in NOT_THIS_WAY and not plan.strict:
-            self._accounts.declined(destination, thread, _declined(copy))
+            self._accounts.declined(destination, thread, _declined(copy, errnos.EOPNOTSUPP))
             raise OSError(errnos.EOPNOTSUPP, os.strerror(errnos.EOPNOTSUPP))
         if code in NOT_THIS_WAY and plan.strict:
             code = STRICT_ERRNO
@@ -175,7 +175,7 @@ def _at_end(outcome: Outcome) -> bool:
     return outcome.complete and not outcome.errno and not outcome.attempts
 
 
-def _shared_before(request: Request) -> int:
+def shared_before(request: Request) -> int:
     """Bytes of the range that are shared already; a destination that ends before it has none."""
     if os.fstat(request.destination).st_size <= request.offset_out:
         return 0
@@ -183,19 +183,20 @@ def _shared_before(request: Request) -> int:
     return shared_bytes(*range_).shared
 
 
-def _carried(
+def carried(
     caller: Caller,
-    plan: _Plan,
+    asked: str,
     source: OpenFile,
     request: Request,
     outcome: Outcome,
     before: int,
     begun: int,
 ) -> Carried:
+    """The copy as it is reported, with the proof of what is shared now."""
     sharing: list[Sharing] = [prove(request, outcome)] if outcome.copied else []
     return Carried(
         caller=caller,
-        asked=plan.asked,
+        asked=asked,
         source=source.inode.path(),
         off_in=request.offset_in,
         off_out=request.offset_out,
@@ -214,7 +215,7 @@ def _carried(
     )
 
 
-def _declined(copy: Carried) -> Declined:
+def _declined(copy: Carried, answer: int) -> Declined:
     refusal = copy.refusal
     return Declined(
         copy.caller,
@@ -224,6 +225,7 @@ def _declined(copy: Carried) -> Declined:
         copy.length,
         copy.begun_ns,
         copy.attempts,
+        answer,
         refusal.cause if refusal else "No path of the ladder could carry it.",
         refusal.remedy if refusal else "",
     )

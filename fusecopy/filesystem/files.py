@@ -45,19 +45,19 @@ class Files:
         self._credentials = credentials
         self._noatime = os.O_NOATIME if noatime else 0
 
-    def open(self, number: int, flags: int) -> int:
+    def open(self, number: int, flags: int, ctx: Context) -> int:
         """Open a file of the backing and return its handle; for the flags left out see Names.create."""
         with self._inodes.borrow(number) as descriptor:
             _check_regular(descriptor)
             fd = self._open(f"/proc/self/fd/{descriptor}", flags & OPEN_FLAGS | os.O_CLOEXEC)
-        return self._add(fd, flags, self._inodes.get(number))
+        return self._add(fd, flags, self._inodes.get(number), ctx)
 
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: Context
     ) -> tuple[int, pyfuse3.EntryAttributes]:
         """Create and open a file as the caller; returns its handle and entry."""
         fd, inode, attributes = self._names.create(parent, name, mode, flags, ctx)
-        return self._add(fd, flags, inode), attributes
+        return self._add(fd, flags, inode, ctx), attributes
 
     def flush(self, fh: int) -> None:
         """What close(2) reports: the backing's own errors of delayed writes, as network filesystems have."""
@@ -117,8 +117,8 @@ class Files:
                 raise
             return os.open(path, flags)
 
-    def _add(self, fd: int, flags: int, inode: Inode) -> int:
-        file = OpenFile(NativeFile(fd, write_waits=bool(flags & os.O_DSYNC)), inode)
+    def _add(self, fd: int, flags: int, inode: Inode, ctx: Context) -> int:
+        file = OpenFile(NativeFile(fd, write_waits=bool(flags & os.O_DSYNC)), inode, ctx.pid)
         self._files.add(file)
         return file.fh
 

@@ -4,14 +4,14 @@ The native layer counts the requests. Here is what is known about them besides, 
 the pairing of one process's reads of one file with its writes into another.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fusecopy.copying.records import Attempt, Path, Refusal, Sharing
 from fusecopy.dispatch.records import Dispatch
 from fusecopy.libfuse import Client
-from fusecopy.observe.caller import Call, Caller
+from fusecopy.observe.caller import UNKNOWN, Call, Caller
 
 READAHEAD = 1 << 20
 """Bytes by which the kernel may have read more than the program took."""
@@ -45,6 +45,7 @@ class Carried:
     begun_ns: int
     ended_ns: int
     requests: int = 1
+    driver: str = "copy_file_range"
 
     def continues(self, other: "Carried") -> bool:
         """Whether this is where `other` was cut short."""
@@ -96,6 +97,7 @@ class Declined:
     length: int
     begun_ns: int
     attempts: list[Attempt]
+    errno: int
     cause: str
     remedy: str
     requests: int = 1
@@ -114,28 +116,89 @@ class Declined:
 
 @dataclass(slots=True)
 class Flows:
-    """What is known of the flows into one open file.
+    """What is known of the flows into and out of one open file; all by thread but `pending`.
 
     Attributes:
-        writers: who wrote, and in which system call they were at their first write; by thread.
-        declined: the copy that the kernel carries itself; by thread.
-        settled: writes of a thread and their bytes that have been reported already; by thread.
+        callers: who reads or writes.
+        calls: the system calls that writers were seen in.
+        declined: the copy that the kernel carries itself.
+        settled: writes and their bytes that have been reported already.
         pending: a copy that was cut short and may go on with the next request.
     """
 
-    writers: dict[int, tuple[Caller, Call]] = field(default_factory=dict)
+    callers: dict[int, Caller] = field(default_factory=dict)
+    calls: dict[int, list[Call]] = field(default_factory=dict)
     declined: dict[int, Declined] = field(default_factory=dict)
     settled: dict[int, tuple[int, int]] = field(default_factory=dict)
     pending: Carried | None = None
 
+    def caller(self, thread: int) -> Caller:
+        """Who a thread is, as far as it was seen."""
+        return self.callers.get(thread) or Caller(thread, "?", -1)
+
+    def call(self, thread: int) -> Call:
+        """The system call that drives a thread's writes: the one it was seen in most often."""
+        seen = [call for call in self.calls.get(thread, []) if call.driver != UNKNOWN]
+        if not seen:
+            return Call()
+        return Counter(seen).most_common(1)[0][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one process has moved through one open file, in READs or in WRITEs."""
+
+    caller: Caller
+    client: Client
+
+    def joined(self, other: "Side") -> "Side":
+        """Both as one: two threads of the same process."""
+        a, b = self.client, other.client
+        client = Client(
+            a.pid,
+            a.reads + b.reads,
+            a.read_bytes + b.read_bytes,
+            a.writes + b.writes,
+            a.write_bytes + b.write_bytes,
+            min(a.first_ns, b.first_ns),
+            max(a.last_ns, b.last_ns),
+            a.pipe_writes + b.pipe_writes,
+        )
+        return Side(self.caller, client)
+
+
+def by_process(sides: Iterable[Side]) -> list[Side]:
+    """Sides of threads as sides of their processes."""
+    processes: dict[int, Side] = {}
+    for side in sides:
+        earlier = processes.get(side.caller.pid)
+        processes[side.caller.pid] = earlier.joined(side) if earlier else side
+    return list(processes.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one process has read of one open file."""
+    """What one process has read of one open file.
+
+    Attributes:
+        path: the file, relative to the mount.
+        size: its size in bytes.
+        sparse: it has fewer blocks than its size needs.
+        side: who has read how much.
+    """
 
     path: bytes
     size: int
-    client: Client
+    sparse: bool
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A source found for writes, and by what: the process, or its process group (a pipeline, rsync)."""
+
+    reading: Reading
+    by: str
 
 
 class Readings:
@@ -148,37 +211,51 @@ class Readings:
         """Remember what was read of a file that is being closed."""
         self._closed.extend(readings)
 
-    def of(self, thread: int, path: bytes, still_open: Iterable[Reading]) -> Client | None:
-        """What one thread has read of the file at `path`, most recently."""
+    def of(self, process: int, path: bytes, still_open: Iterable[Reading]) -> Client | None:
+        """What one process has read of the file at `path`, most recently."""
         readings = [*self._closed, *still_open]
-        clients = [r.client for r in readings if r.client.pid == thread and r.path == path]
+        clients = [r.side.client for r in readings if r.side.caller.pid == process and r.path == path]
         return max(clients, key=lambda client: client.last_ns, default=None)
 
     def match(
-        self, writer: Client, source: bytes, destination: bytes, still_open: Iterable[Reading]
-    ) -> Reading | None:
-        """The reads that a process's writes came from, by process, time and bytes; the latest if several.
+        self, writer: Side, source: bytes, destination: bytes, still_open: Iterable[Reading]
+    ) -> Paired | None:
+        """The reads that a process's writes came from; the latest if several fit.
 
-        Contents are not compared: what is paired is bytes in the same number, moved in the same time. Where
-        the writing system call named its `source`, nothing else is paired; where it did not, a file is not
-        paired with itself.
+        Contents are not compared: what is paired is bytes in the same number, moved in the same time, by one
+        process or, if whole files, within one process group. Where the writing system call named its
+        `source`, nothing else is paired; where it did not, a file is not paired with itself.
         """
         readings = [*self._closed, *still_open]
         named = [r for r in readings if (r.path == source if source else r.path != destination)]
-        candidates = [r for r in named if _fits(r, writer)]
-        if not candidates:
-            return None
-        best = max(candidates, key=lambda reading: reading.client.first_ns)
-        if best in self._closed:
-            self._closed.remove(best)
-        return best
+        for by, fits in (("process", _same_process), ("group", _same_group)):
+            candidates = [reading for reading in named if fits(reading, writer)]
+            if candidates:
+                best = max(candidates, key=lambda reading: reading.side.client.first_ns)
+                if best in self._closed:
+                    self._closed.remove(best)
+                return Paired(best, by)
+        return None
 
 
-def _fits(reading: Reading, writer: Client) -> bool:
-    client = reading.client
-    if client.pid != writer.pid or not client.read_bytes:
+def _same_process(reading: Reading, writer: Side) -> bool:
+    if reading.side.caller.pid != writer.caller.pid or not _same_time(reading, writer):
         return False
-    if client.first_ns > writer.last_ns or client.last_ns < writer.first_ns - NEARBY_NS:
+    written, surplus = writer.client.write_bytes, reading.side.client.read_bytes - writer.client.write_bytes
+    nearly = 0 <= surplus <= min(READAHEAD, reading.side.client.read_bytes // 2)
+    return written == reading.size or nearly
+
+
+def _same_group(reading: Reading, writer: Side) -> bool:
+    """Two processes are a weaker sign than one, so they must have moved a whole file."""
+    group = writer.caller.group
+    if not group or reading.side.caller.group != group or not _same_time(reading, writer):
         return False
-    surplus = client.read_bytes - writer.write_bytes
-    return writer.write_bytes == reading.size or 0 <= surplus <= min(READAHEAD, client.read_bytes // 2)
+    return 0 < writer.client.write_bytes == reading.size <= reading.side.client.read_bytes
+
+
+def _same_time(reading: Reading, writer: Side) -> bool:
+    read, wrote = reading.side.client, writer.client
+    return (
+        read.read_bytes > 0 and read.first_ns <= wrote.last_ns and read.last_ns >= wrote.first_ns - NEARBY_NS
+    )

@@ -84,6 +84,17 @@ def ioctl(fd: int, cmd: int, argument: bytes) -> bytes:
     return bytes(ffi.buffer(buffer, len(argument)))
 
 
+def check_dedupe(fd: int, off: int, length: int) -> None:
+    """What FIDEDUPERANGE checks of its source, without a destination."""
+    _check(lib.fusecopy_check_dedupe(fd, off, length))
+
+
+def fiemap(fd: int, map_: memoryview, extents: int) -> int:
+    """FS_IOC_FIEMAP into `map_`, which has room for `extents`. Returns 0 or the errno, with which the kernel
+    may have changed the map all the same."""
+    return -int(lib.fusecopy_fiemap(fd, ffi.from_buffer(map_), extents))
+
+
 def become(uid: int, gid: int, groups: list[int]) -> None:
     """Give this thread, and no other, the filesystem ids and supplementary groups named."""
     _check(lib.fusecopy_become(uid, gid, groups, len(groups)))

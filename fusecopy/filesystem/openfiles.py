@@ -3,6 +3,8 @@
 import errno
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fusecopy.filesystem.flows import Flows
 from fusecopy.filesystem.inodes import Inode
@@ -15,14 +17,16 @@ class OpenFile:
     Attributes:
         native: what serves its READs and WRITEs and counts them.
         inode: the file.
+        opener: the thread that opened it.
         flows: what is known of the copies that go through this handle.
     """
 
-    __slots__ = ("flows", "inode", "native")
+    __slots__ = ("flows", "inode", "native", "opener")
 
-    def __init__(self, native: NativeFile, inode: Inode) -> None:
+    def __init__(self, native: NativeFile, inode: Inode, opener: int) -> None:
         self.native = native
         self.inode = inode
+        self.opener = opener
         self.flows = Flows()
 
     @property
@@ -59,6 +63,18 @@ class OpenFiles:
         if file is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return file
+
+    @contextmanager
+    def borrowed(self, file: OpenFile) -> Iterator[int]:
+        """A descriptor of its own for a file that may be released meanwhile; EBADF if it was already."""
+        with self._lock:
+            if self._files.get(file.fh) is not file:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            descriptor = os.dup(file.fd)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def remove(self, fh: int) -> OpenFile:
         """Take a released file out; closing it is the caller's."""

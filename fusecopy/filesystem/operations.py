@@ -15,7 +15,9 @@ from typing import Any, ParamSpec, TypeVar
 import pyfuse3
 import trio
 
+from fusecopy import ioctls
 from fusecopy.filesystem.accounts import Accounts
+from fusecopy.filesystem.clones import Clones
 from fusecopy.filesystem.copies import Copies
 from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.files import Files
@@ -45,6 +47,7 @@ class Filesystem:
     files: Files
     directories: Directories
     copies: Copies
+    clones: Clones
     accounts: Accounts
 
 
@@ -142,7 +145,7 @@ class Operations(LibfuseOperations):
     # ---- files ---------------------------------------------------------------------------------------
 
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        return _info(await self._file(self._fs.files.open, inode, flags))
+        return _info(await self._file(self._fs.files.open, inode, flags, ctx))
 
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: Any
@@ -173,13 +176,19 @@ class Operations(LibfuseOperations):
     ) -> bytes:
         handles = self._fs.directories if is_dir else self._fs.files
         fd = _answer(handles.descriptor, fh)
+        if cmd == ioctls.FIEMAP:
+            return await self._meta(self._fs.clones.fiemap, fd, data)
+        if cmd == ioctls.OFFER and not is_dir:
+            return _answer(self._fs.clones.offer, fh, data, ctx)
+        if cmd == ioctls.CLONE and not is_dir:
+            return await _in_thread(self._copy_threads, self._fs.clones.clone, fh, data, ctx)
         return await self._meta(self._fs.files.ioctl, fd, cmd, data, out_size, ctx)
 
-    def first_write(self, fh: int, pid: int) -> None:
+    def look(self, fh: int, pid: int, writes: bool) -> None:
         try:
-            self._fs.accounts.first_write(fh, pid)
+            self._fs.accounts.look(fh, pid, writes)
         except Exception:
-            log.exception("unexpected error while looking up who writes")
+            log.exception("unexpected error while looking up who reads or writes")
 
     async def copy_file_range(
         self,

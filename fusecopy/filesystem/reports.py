@@ -1,18 +1,31 @@
 """Turns what happened to copies into records of the dispatch log, and remembers the last one of each file."""
 
+import errno
 import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import TypedDict
 
 import msgspec
 
 from fusecopy.copying import errnos
 from fusecopy.copying.records import Attempt as Try
 from fusecopy.copying.records import Sharing
-from fusecopy.dispatch.records import Attempt, Copy, Dispatch, Flow, Record, Requests, encode_path, timestamp
-from fusecopy.filesystem.flows import Carried, Declined
+from fusecopy.dispatch.records import (
+    Attempt,
+    Copy,
+    Dispatch,
+    Flow,
+    Note,
+    Record,
+    Requests,
+    encode_path,
+    timestamp,
+)
+from fusecopy.filesystem.flows import Carried, Declined, Reading, Side
 from fusecopy.filesystem.inodes import Inode
+from fusecopy.filesystem.undispatched import Undispatched
 from fusecopy.libfuse import Client
 from fusecopy.observe.caller import UNKNOWN, Caller
 
@@ -32,8 +45,9 @@ BY_DRIVER: dict[str, Dispatch] = {
 class Reporter:
     """Makes records and hands them to `put`, which must not block."""
 
-    def __init__(self, put: Callable[[Record], None]) -> None:
+    def __init__(self, put: Callable[[Record], None], undispatched: Undispatched) -> None:
         self._put = put
+        self._undispatched = undispatched
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._last: OrderedDict[tuple[int, int], bytes] = OrderedDict()
@@ -70,7 +84,8 @@ class Reporter:
             cause=refusal.cause if refusal else None,
             remedy=refusal.remedy if refusal else None,
             requests=Requests(copies=copy.requests),
-            driver="copy_file_range",
+            driver=copy.driver,
+            paired="request",
         )
 
     def fallback(
@@ -81,7 +96,7 @@ class Reporter:
         What else the thread wrote through the same handle afterwards is in the requests, not in the bytes.
         """
         copied = min(writer.write_bytes, declined.length) if writer else 0
-        self._report(
+        seq = self._report(
             destination,
             declined.caller,
             declined.source,
@@ -102,82 +117,96 @@ class Reporter:
             remedy=declined.remedy or None,
             requests=_requests(declined.requests, reader, writer),
             driver="copy_file_range",
+            paired="request",
         )
+        if declined.errno == errno.ENOSYS:
+            self._undispatched.no_copies(seq)
 
     def moved(
         self,
         source: bytes,
-        reader: Client | None,
-        writer: Client,
-        caller: Caller,
+        reading: Reading | None,
+        writer: Side,
         driver: str,
         destination: Inode,
+        paired: str,
     ) -> None:
         """Report a copy that reached the server as READs and WRITEs, without a copy request.
 
         Args:
             source: path relative to the mount, absolute where it lies elsewhere.
-            reader: what was read of the source through this server; None where nothing was.
+            reading: what was read of the source through this server; None where nothing was.
+            paired: how the source is known: by "process", "group" or the system "call".
         """
         dispatch = BY_DRIVER.get(driver, "unknown")
         path = {"fallback": "kernel-splice", "bypassed": "client"}.get(dispatch, UNKNOWN)
-        cause, remedy = _unasked(source) if dispatch == "fallback" else (None, None)
+        wrote = writer.client
+        reader = reading.side.client if reading else None
+        cause, remedy = "", ""
+        if dispatch == "fallback":
+            cause, remedy = self._undispatched.fallback(source)
+        elif dispatch == "bypassed":
+            sparse = bool(reading and reading.sparse)
+            cause, remedy = self._undispatched.bypass(driver, writer.caller.comm, sparse)
         self._report(
             destination,
-            caller,
+            writer.caller,
             source,
-            (min(reader.first_ns, writer.first_ns) if reader else writer.first_ns, writer.last_ns),
+            (min(reader.first_ns, wrote.first_ns) if reader else wrote.first_ns, wrote.last_ns),
             asked="copy_file_range" if dispatch == "fallback" else "-",
             off_in=0,
             off_out=0,
-            length=writer.write_bytes,
-            copied=writer.write_bytes,
+            length=wrote.write_bytes,
+            copied=wrote.write_bytes,
             dispatch=dispatch,
             path=path,
-            paths={path: writer.write_bytes},
+            paths={path: wrote.write_bytes},
             shared=0,
             proof="written",
-            rewritten=writer.write_bytes,
-            cause=cause,
-            remedy=remedy,
-            requests=_requests(0, reader, writer),
+            rewritten=wrote.write_bytes,
+            cause=cause or None,
+            remedy=remedy or None,
+            requests=_requests(0, reader, wrote),
             driver=driver,
+            paired=paired,
         )
 
-    def flow(self, writer: Client, caller: Caller, driver: str, destination: Inode) -> None:
+    def note(self, text: str) -> None:
+        """Say something about the log itself."""
+        self._put(Note(timestamp(), text))
+
+    def flow(self, writer: Side, driver: str, destination: Inode) -> None:
         """Report writes for which no source was seen."""
         dst, dst_b64 = encode_path(destination.path())
+        client = writer.client
         with self._lock:
             self._put(
                 Flow(
                     seq=next(self._numbers),
                     time=timestamp(),
-                    mono_ns=writer.last_ns,
-                    pid=caller.pid,
-                    comm=caller.comm,
-                    uid=caller.uid,
+                    mono_ns=client.last_ns,
+                    **_who(writer.caller),
                     dst=dst,
                     dst_b64=dst_b64,
                     driver=driver,
-                    duration_us=(writer.last_ns - writer.first_ns) // 1000,
-                    requests=Requests(0, 0, 0, writer.writes, writer.write_bytes),
+                    duration_us=(client.last_ns - client.first_ns) // 1000,
+                    requests=Requests(0, 0, 0, client.writes, client.write_bytes),
                 )
             )
 
     def _report(
         self, destination: Inode, caller: Caller, source: bytes, when: tuple[int, int], **fields: object
-    ) -> None:
+    ) -> int:
         src, src_b64 = encode_path(source)
         dst, dst_b64 = encode_path(destination.path())
         with self._lock:
+            seq = next(self._numbers)
             record = Copy(
-                seq=next(self._numbers),
+                seq=seq,
                 time=timestamp(),
                 mono_ns=when[1],
                 duration_us=(when[1] - when[0]) // 1000,
-                pid=caller.pid,
-                comm=caller.comm,
-                uid=caller.uid,
+                **_who(caller),
                 src=src,
                 src_b64=src_b64,
                 dst=dst,
@@ -190,6 +219,7 @@ class Reporter:
             if len(self._last) > REMEMBERED:
                 self._last.popitem(last=False)
             self._put(record)
+        return seq
 
 
 def _sharing(parts: Iterable[Sharing]) -> tuple[int | None, int, str]:
@@ -205,13 +235,23 @@ def _sharing(parts: Iterable[Sharing]) -> tuple[int | None, int, str]:
     return sum(part.shared for part in parts), holes, proof
 
 
-def _unasked(source: bytes) -> tuple[str, str]:
-    """Why the kernel spliced without asking the server (__fuse_copy_file_range, Linux 5.3 to 7.2)."""
-    if source.startswith(b"/"):
-        return "The source lies on another mount, so the kernel asked no server.", "Copy inside one mount."
-    return (
-        "An earlier copy was answered with ENOSYS, after which the kernel does not ask this mount again.",
-        "Unmount and mount again.",
+class _Who(TypedDict):
+    pid: int
+    comm: str
+    uid: int
+    parent: int
+    exe: str
+    args: str
+
+
+def _who(caller: Caller) -> _Who:
+    return _Who(
+        pid=caller.pid,
+        comm=caller.comm,
+        uid=caller.uid,
+        parent=caller.parent,
+        exe=caller.exe,
+        args=caller.args,
     )
 
 

@@ -23,6 +23,7 @@ from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import BackingError, FusecopyError, UnmountError
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.caller import Credentials
+from fusecopy.filesystem.clones import Clones
 from fusecopy.filesystem.control import Announcements, Control
 from fusecopy.filesystem.copies import Copies
 from fusecopy.filesystem.directories import Directories
@@ -34,6 +35,7 @@ from fusecopy.filesystem.openfiles import OpenFiles
 from fusecopy.filesystem.operations import Filesystem, Operations
 from fusecopy.filesystem.policy import Policy, parse
 from fusecopy.filesystem.reports import Reporter
+from fusecopy.filesystem.undispatched import Undispatched
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +105,8 @@ class Server:
         self._log = DeferredLog()
         self._inodes = InodeTable(_open_backing(config.backing), _descriptor_limit())
         self._files = OpenFiles()
-        self._reporter = Reporter(self._log.put)
+        self._undispatched = Undispatched(config.mountpoint)
+        self._reporter = Reporter(self._log.put, self._undispatched)
         announcements = Announcements()
         self._accounts = Accounts(self._files, self._reporter, config.mountpoint)
         self._copies = Copies(self._files, self._reporter, self._accounts, announcements, config.policy)
@@ -117,6 +120,7 @@ class Server:
                 Files(self._inodes, names, self._files, self._accounts, credentials, config.noatime),
                 Directories(self._inodes, names),
                 self._copies,
+                Clones(self._files, self._reporter, credentials),
                 self._accounts,
             )
         )
@@ -217,6 +221,8 @@ class Server:
                 "shared": totals.shared if totals else 0,
                 "rewritten": totals.rewritten if totals else 0,
                 "lost": writer.lost if writer else 0,
+                "requests": libfuse.connection().requests,
+                "ledger": self._undispatched.ledger(libfuse.connection().requests),
             }
         )
 

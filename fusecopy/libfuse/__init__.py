@@ -10,11 +10,12 @@ from fusecopy.libfuse.loader import load
 
 load()
 
-from fusecopy.libfuse.files import Client, NativeFile  # noqa: E402  (pyfuse3 may be imported only after load())
+from fusecopy.libfuse.files import WRITEBACK, Client, NativeFile  # noqa: E402  (pyfuse3 may be imported only after load())
 from fusecopy.libfuse.operations import Operations, RequestContext, SetattrFields  # noqa: E402
 from fusecopy.libfuse.session import Connection, close, connection, init, main, versions  # noqa: E402
 
 __all__ = [
+    "WRITEBACK",
     "Client",
     "Connection",
     "NativeFile",

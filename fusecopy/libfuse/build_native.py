@@ -35,10 +35,14 @@ struct fusecopy_client {
     pid_t pid;
     uint64_t reads; uint64_t read_bytes; uint64_t writes; uint64_t write_bytes;
     int64_t first_ns; int64_t last_ns;
+    uint64_t pipe_writes; ...;
 };
+#define FUSECOPY_OPCODES ...
+#define FUSECOPY_WRITEBACK ...
 struct fusecopy_file { int fd; int write_waits; int client_count; struct fusecopy_client clients[...]; };
 struct fusecopy_connection {
     unsigned int want; unsigned int refuse; unsigned int major; unsigned int minor; unsigned int max_write;
+    uint64_t requests[...];
 };
 struct fusecopy_setattr {
     int to_set; int has_fh; uint64_t fh; uint32_t mode; uint32_t uid; uint32_t gid;
@@ -72,7 +76,7 @@ int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_attributes *attrib
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
 
 extern "Python+C" {
-    void on_first_write(uint64_t fh, pid_t pid);
+    void on_look(uint64_t fh, pid_t pid, int writes);
     void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
     void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before,
                        int append);

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from fusecopy.libfuse._native import ffi
+from fusecopy.libfuse._native import ffi, lib
+
+WRITEBACK: int = lib.FUSECOPY_WRITEBACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,11 +12,12 @@ class Client:
     """The READ and WRITE requests of one process on one open file.
 
     Attributes:
-        pid: the calling thread as the kernel names it; 0 is the kernel itself (writeback) or a process of a
-            foreign pid namespace; -1 stands for all clients beyond the first few.
+        pid: the calling thread as the kernel names it; 0 is a thread of a pid namespace that the mount
+            cannot see, WRITEBACK the kernel writing mapped pages, -1 all clients beyond the first few.
         reads, writes: number of requests.
         read_bytes, write_bytes: bytes they asked for.
         first_ns, last_ns: CLOCK_MONOTONIC of the first and the last request.
+        pipe_writes: WRITEs of 64 KiB, as the kernel's splice between two files makes them.
     """
 
     pid: int
@@ -24,6 +27,7 @@ class Client:
     write_bytes: int
     first_ns: int
     last_ns: int
+    pipe_writes: int = 0
 
 
 class NativeFile:
@@ -48,7 +52,7 @@ class NativeFile:
 
 
 def _client(c: "ffi.CData") -> Client:
-    return Client(c.pid, c.reads, c.read_bytes, c.writes, c.write_bytes, c.first_ns, c.last_ns)
+    return Client(c.pid, c.reads, c.read_bytes, c.writes, c.write_bytes, c.first_ns, c.last_ns, c.pipe_writes)
 
 
 def descriptor(fh: int) -> int:

@@ -62,8 +62,10 @@ class Operations(pyfuse3.Operations):
     def ended(self) -> None:
         """Called when no more requests will come, before those under way are waited for: hurry them."""
 
-    def first_write(self, fh: int, pid: int) -> None:
-        """Called when `pid` sends its first WRITE to `fh`, while it waits. Must be quick, must not raise."""
+    def look(self, fh: int, pid: int, writes: bool) -> None:
+        """Called at `pid`'s first READ of `fh`, at its first WRITE, and when the size of its WRITEs changes,
+        while it waits for the answer. Must be quick, must not raise. `pid` is WRITEBACK for mapped pages
+        that the kernel writes."""
 
     async def copy_file_range(
         self,

@@ -31,6 +31,11 @@
 
 #define NS_PER_S 1000000000LL
 
+#define UNKNOWN_NUMBER 0xffffffff
+
+/* What the kernel's splice between two files moves at a time: 16 pages of its private pipe. */
+#define PIPE_BYTES 65536
+
 /* In no released header before Linux 6.18; same request as COPY_FILE_RANGE, reply is one u64. */
 #define OPCODE_COPY_FILE_RANGE_64 53
 
@@ -88,20 +93,29 @@ static struct fusecopy_client *client_of(struct fusecopy_file *file, pid_t pid)
 
 static void count_read(struct fusecopy_file *file, fuse_req_t req, size_t size)
 {
-	struct fusecopy_client *client = client_of(file, fuse_req_ctx(req)->pid);
+	pid_t pid = fuse_req_ctx(req)->pid;
+	struct fusecopy_client *client = client_of(file, pid);
 
+	if (client->reads == 0)
+		on_look((uint64_t)(uintptr_t)file, pid, 0);
 	client->reads++;
 	client->read_bytes += size;
 	client->last_ns = now_ns();
 }
 
-static void count_write(struct fusecopy_file *file, fuse_req_t req, size_t size)
+/* The caller waits for this request, so now is the time to see which system call it is in; and again when
+ * the requests' size changes, because then another call may drive them. */
+static void count_write(struct fusecopy_file *file, fuse_req_t req, size_t size, int writeback)
 {
-	pid_t pid = fuse_req_ctx(req)->pid;
+	pid_t pid = writeback ? FUSECOPY_WRITEBACK : fuse_req_ctx(req)->pid;
 	struct fusecopy_client *client = client_of(file, pid);
 
-	if (client->writes == 0)
-		on_first_write((uint64_t)(uintptr_t)file, pid);
+	if (size != client->last_write && client->looks < FUSECOPY_LOOKS) {
+		client->looks++;
+		on_look((uint64_t)(uintptr_t)file, pid, 1);
+	}
+	client->last_write = size;
+	client->pipe_writes += size == PIPE_BYTES;
 	client->writes++;
 	client->write_bytes += size;
 	client->last_ns = now_ns();
@@ -205,7 +219,7 @@ static void do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 	char *rest;
 
 	(void)ino;
-	count_write(file, req, size);
+	count_write(file, req, size, fi->writepage);
 	written = write_without_waiting(file, data, size, off, appends(fi));
 	if (written == size) {
 		fuse_reply_write(req, size);
@@ -411,6 +425,22 @@ struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const st
 	return call ? call(args, op, op_size, version, userdata) : NULL;
 }
 
+/* pyfuse3 has one field for an entry's node and for the number that a listing shows. An entry without a node,
+ * which may be listed but not looked up, gets the number that libfuse's own listings give: with 0 it would pass
+ * for a removed one (readdir of the C library skips those). */
+size_t fuse_add_direntry_plus(fuse_req_t req, char *buf, size_t size, const char *name,
+			      const struct fuse_entry_param *entry, off_t off)
+{
+	static size_t (*call)(fuse_req_t, char *, size_t, const char *, const struct fuse_entry_param *, off_t);
+	struct fuse_entry_param shown = *entry;
+
+	if (!call)
+		call = real("fuse_add_direntry_plus", "FUSE_3.0");
+	if (shown.ino == 0)
+		shown.attr.st_ino = UNKNOWN_NUMBER;
+	return call(req, buf, size, name, &shown, off);
+}
+
 /* pyfuse3 reads when the device is readable. But a request that made it so is gone again if its caller was
  * killed meanwhile, and the read would then hold up the whole server, with Python's lock, until another request
  * came. EINTR is what pyfuse3 takes as "again". */
@@ -437,6 +467,8 @@ void fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *bu
 
 	if (!call)
 		call = real("fuse_session_process_buf", "FUSE_3.0");
+	if (!(buf->flags & FUSE_BUF_IS_FD) && in->opcode < FUSECOPY_OPCODES)
+		connection.requests[in->opcode]++;
 	request_is_64 = !(buf->flags & FUSE_BUF_IS_FD) && in->opcode == OPCODE_COPY_FILE_RANGE_64;
 	if (request_is_64 && fuse_version() < 318)
 		in->opcode = FUSE_COPY_FILE_RANGE;

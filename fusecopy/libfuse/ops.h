@@ -17,7 +17,15 @@ struct libfuse_version;
 
 #define FUSECOPY_CLIENTS 8
 
-/* The READ and WRITE requests of one process on one open file; times are CLOCK_MONOTONIC. */
+/* In the place of a thread's id: mapped pages that the kernel writes back, for nobody in particular. */
+#define FUSECOPY_WRITEBACK (-2)
+
+/* A flow is looked at again when the size of its requests changes, but no more often than this. */
+#define FUSECOPY_LOOKS 8
+
+#define FUSECOPY_OPCODES 64
+
+/* The READ and WRITE requests of one thread on one open file; times are CLOCK_MONOTONIC. */
 struct fusecopy_client {
 	pid_t pid;
 	uint64_t reads;
@@ -26,6 +34,9 @@ struct fusecopy_client {
 	uint64_t write_bytes;
 	int64_t first_ns;
 	int64_t last_ns;
+	uint64_t pipe_writes; /* those of 64 KiB, the kernel's own pipe */
+	size_t last_write;
+	int looks;
 };
 
 /* An open file served natively. Its address is the fh that the kernel returns with each request. */
@@ -42,6 +53,7 @@ struct fusecopy_connection {
 	unsigned int major;  /* the kernel's FUSE protocol, known after INIT */
 	unsigned int minor;
 	unsigned int max_write;
+	uint64_t requests[FUSECOPY_OPCODES]; /* received so far, by opcode */
 };
 
 struct fusecopy_setattr {
@@ -89,7 +101,7 @@ struct fusecopy_copy {
 };
 
 /* Implemented in Python (session.py); each starts a task and returns at once. */
-void on_first_write(uint64_t fh, pid_t pid);
+void on_look(uint64_t fh, pid_t pid, int writes);
 void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
 void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before, int append);
 void on_setattr(fuse_req_t req, uint64_t inode, struct fusecopy_setattr *change);

@@ -34,10 +34,17 @@ MAX_TASKS = 200
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What the kernel and libfuse agreed on; protocol is (0, 0) before the first request."""
+    """What the kernel and libfuse agreed on; protocol is (0, 0) before the first request.
+
+    Attributes:
+        protocol: the kernel's FUSE protocol.
+        max_write: bytes of the largest WRITE.
+        requests: requests received so far, by opcode.
+    """
 
     protocol: tuple[int, int]
     max_write: int
+    requests: dict[int, int]
 
 
 class _Session:
@@ -122,7 +129,8 @@ def close(unmount: bool = True) -> None:
 def connection() -> Connection:
     """What was agreed at INIT."""
     c = lib.fusecopy_get_connection()
-    return Connection((c.major, c.minor), c.max_write)
+    requests = {opcode: int(count) for opcode, count in enumerate(c.requests) if count}
+    return Connection((c.major, c.minor), c.max_write, requests)
 
 
 # ---- answering ---------------------------------------------------------------------------------------
@@ -200,8 +208,8 @@ async def _ioctl(
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
-def on_first_write(fh: int, pid: int) -> None:
-    _session.operations.first_write(fh, pid)
+def on_look(fh: int, pid: int, writes: int) -> None:
+    _session.operations.look(fh, pid, bool(writes))
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]

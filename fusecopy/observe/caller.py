@@ -9,6 +9,11 @@ from dataclasses import dataclass
 
 UNKNOWN = "unknown"
 
+ARGS_BYTES = 120
+
+IO_URING_WORKER = "iou-wrk-"
+"""The kernel's threads that work for a process's io_uring are its threads, but in no system call of it."""
+
 DRIVERS = {
     b"326": "copy_file_range",
     b"40": "sendfile",
@@ -28,6 +33,9 @@ DRIVERS = {
 """By number on x86-64: read, pread64, readv, preadv, preadv2 and the writes alike; -1 is a page fault."""
 
 
+IOCTL = b"16 "
+"""ioctl(2), likewise."""
+
 SOURCES = {"copy_file_range": 1, "sendfile": 2, "splice": 1}
 """Which argument, from 1, is the descriptor that a call reads from."""
 
@@ -39,58 +47,113 @@ class Call:
     Attributes:
         driver: its name as the log has it.
         source: path of the file it reads from; empty where the call names none, or what it names has no path.
+        hidden: we may not look; the driver is unknown for want of rights.
     """
 
     driver: str = UNKNOWN
     source: bytes = b""
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A process as the log names it."""
+    """A process as the log names it.
+
+    Attributes:
+        pid: its process id; the thread's own where the process is gone or cannot be seen.
+        comm: the calling thread's name.
+        uid: the request's user.
+        parent: process id of its parent, 0 where that is not known.
+        group: its process group, 0 where that is not known.
+        exe: path of its program, empty where that may not be seen.
+        args: the beginning of its command line.
+    """
 
     pid: int
     comm: str
     uid: int
+    parent: int = 0
+    group: int = 0
+    exe: str = ""
+    args: str = ""
 
 
-def identify(thread: int, uid: int) -> Caller:
-    """The process of a thread; `uid` is the request's, which counts."""
-    pid, comm = thread, "?"
+def identify(thread: int, uid: int | None = None) -> Caller:
+    """The process of a thread; `uid` is the request's, without it the thread's own counts (-1: gone)."""
+    fields = {b"Name": b"?", b"Tgid": b"%d" % thread, b"PPid": b"0", b"Uid": b"-1 -1"}
     try:
         with open(f"/proc/{thread}/status", "rb") as status:
             for line in status:
-                if line.startswith(b"Name:"):
-                    comm = line.split(b"\t", 1)[1].rstrip(b"\n").decode(errors="replace")
-                elif line.startswith(b"Tgid:"):
-                    pid = int(line.split()[1])
+                key, _, value = line.partition(b":\t")
+                if key in fields:
+                    fields[key] = value.rstrip(b"\n")
+                if key == b"Uid":
                     break
     except OSError:
         pass
-    return Caller(pid, comm, uid)
+    pid = int(fields[b"Tgid"])
+    return Caller(
+        pid=pid,
+        comm=fields[b"Name"].decode(errors="replace"),
+        uid=int(fields[b"Uid"].split()[1]) if uid is None else uid,
+        parent=int(fields[b"PPid"]),
+        group=_group(pid),
+        exe=_exe(pid),
+        args=_args(pid),
+    )
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid) if pid > 0 else 0
+    except OSError:
+        return 0
+
+
+def _exe(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
+def _args(pid: int) -> str:
+    """The first words of a command line, as many as ARGS_BYTES hold."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as line:
+            return line.read(ARGS_BYTES).rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def uid_of(thread: int) -> int:
     """Effective user id of a thread; -1 where it is gone."""
-    try:
-        with open(f"/proc/{thread}/status", "rb") as status:
-            for line in status:
-                if line.startswith(b"Uid:"):
-                    return int(line.split()[2])
-    except OSError:
-        pass
-    return -1
+    return identify(thread).uid
 
 
-def system_call(thread: int) -> Call:
-    """The call a waiting thread is in, by /proc/PID/syscall, which wants the rights of ptrace(2)."""
+def system_call(thread: int, comm: str) -> Call:
+    """The call that a waiting thread, of the name `comm`, is in: by /proc/PID/syscall, which wants the rights
+    of ptrace(2)."""
+    if comm.startswith(IO_URING_WORKER):
+        return Call()
     try:
         with open(f"/proc/{thread}/syscall", "rb") as syscall:
             words = syscall.read().split()
+    except PermissionError:
+        return Call(hidden=True)
     except OSError:
         return Call()
     driver = DRIVERS.get(words[0], UNKNOWN)
     return Call(driver, _path(thread, words[SOURCES[driver]]) if driver in SOURCES else b"")
+
+
+def in_ioctl(thread: int) -> bool:
+    """Whether a thread is seen to wait in ioctl(2), which wants the rights of ptrace(2)."""
+    try:
+        with open(f"/proc/{thread}/syscall", "rb") as syscall:
+            return syscall.read().startswith(IOCTL)
+    except OSError:
+        return False
 
 
 def _path(thread: int, descriptor: bytes) -> bytes:

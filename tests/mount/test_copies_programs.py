@@ -127,21 +127,19 @@ def test_23_copies_are_23_records_and_the_requests_are_the_kernels(
 
 
 def test_writes_without_a_known_source_are_flows_and_no_copies(sharing_backing: Path) -> None:
-    """rsync reads in one process and writes in another, tar writes more than it read."""
+    """tar writes more than it read, and printf read nothing."""
     (sharing_backing / "a").write_bytes(noise(SIZE))
     with mounted(sharing_backing) as mount:
-        for command in ("cat a | cat > to1", "tar cf to2 a", "printf hello > to3"):
+        for command in ("tar cf to2 a", "printf hello > to3"):
             subprocess.run(command, shell=True, check=True, timeout=30, cwd=mount.path)
-        records = mount.records_until(lambda found: sum(isinstance(r, Flow) for r in found) == 3)
+        records = mount.records_until(lambda found: sum(isinstance(r, Flow) for r in found) == 2)
     assert not [record for record in records if isinstance(record, Copy)]
     flows = [record for record in records if isinstance(record, Flow)]
     assert [(flow.comm, flow.dst, flow.driver) for flow in flows] == [
-        ("cat", "to1", "write"),
         ("tar", "to2", "write"),
         ("sh", "to3", "write"),
     ]
     assert [flow.requests.write_bytes for flow in flows] == [
-        SIZE,
         (sharing_backing / "to2").stat().st_size,
         5,
     ]

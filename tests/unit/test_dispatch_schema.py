@@ -78,6 +78,10 @@ PROMISED = {
         "duration_us": NUMBER,
         "requests": "Requests",
         "driver": TEXT,
+        "paired": TEXT,
+        "parent": NUMBER,
+        "exe": TEXT,
+        "args": TEXT,
     },
     "Flow": {
         "seq": NUMBER,
@@ -91,7 +95,11 @@ PROMISED = {
         "driver": TEXT,
         "duration_us": NUMBER,
         "requests": "Requests",
+        "parent": NUMBER,
+        "exe": TEXT,
+        "args": TEXT,
     },
+    "Note": {"time": TEXT, "text": TEXT},
     "Policy": {"time": TEXT, "uid": NUMBER, "policy": TEXT},
     "Lost": {"time": TEXT, "count": NUMBER},
     "Totals": {
@@ -146,6 +154,7 @@ def test_documented_examples_are_records() -> None:
         "Copy",
         "Flow",
         "Policy",
+        "Note",
         "Lost",
         "Footer",
     ]

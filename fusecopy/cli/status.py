@@ -1,0 +1,58 @@
+"""fusecopy status: what a mount has done so far, and what the kernel does not ask it any more."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from fusecopy.cli.format import size
+from fusecopy.errors import MountPointError
+from fusecopy.observe import opcodes
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def command(mountpoint: str, as_json: bool) -> None:
+    """Show what MOUNTPOINT has done so far.
+
+    The ledger names the operations that were answered with ENOSYS: the kernel does not ask this mount for
+    them again, and only a new mount changes that.
+    """
+    told = {name: _attribute(mountpoint, name) for name in ("backing", "pid", "log", "policy")}
+    stats = json.loads(_attribute(mountpoint, "stats"))
+    if as_json:
+        click.echo(json.dumps({**told, **stats}))
+        return
+    for name, value in told.items():
+        click.echo(f"{name:<10} {value}")
+    for line in _lines(stats):
+        click.echo(line)
+
+
+def _lines(stats: dict[str, Any]) -> Iterator[str]:
+    copies = [
+        f"{count} {dispatch} ({size(stats['bytes'].get(dispatch, 0))})"
+        for dispatch, count in stats["copies"].items()
+    ]
+    yield f"{'copies':<10} {', '.join(copies) or 'none'}"
+    yield f"{'known':<10} {stats['inodes']} inodes, {stats['open_files']} open files"
+    yield f"{'lost':<10} {stats['lost']} records"
+    requests = {opcodes.name(int(opcode)): count for opcode, count in stats["requests"].items()}
+    ranked = sorted(requests.items(), key=lambda item: -item[1])
+    yield f"{'requests':<10} {', '.join(f'{name} {count}' for name, count in ranked)}"
+    yield f"{'ledger':<10} {'' if stats['ledger'] else 'empty'}".rstrip()
+    for decision in stats["ledger"]:
+        cause = f", since record {decision['seq']} of the log" if decision["seq"] else ""
+        yield f"  {decision['operation']} answered ENOSYS, for good: {decision['meaning']}{cause}"
+
+
+def _attribute(mountpoint: str, name: str) -> str:
+    try:
+        return os.getxattr(mountpoint, f"user.fusecopy.{name}").decode(errors="replace")
+    except OSError as error:
+        raise MountPointError(
+            f"{mountpoint}: not the root of a fusecopy mount ({error.strerror})", "fusecopy list shows them"
+        ) from error

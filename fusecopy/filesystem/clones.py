@@ -1,0 +1,159 @@
+"""Serving the ioctls of fusecopy.ioctls: clones, dedupes and extents on behalf of programs in the mount.
+
+The backing's descriptors have the access modes of the program's own, so the backing itself checks most of
+what the kernel would have checked. A clone is made or refused with the backing's own errno, never copied,
+whatever the policy says: FICLONE asks for nothing else.
+"""
+
+import errno
+import fcntl
+import os
+import time
+
+import pyfuse3
+
+from fusecopy.copying import calls
+from fusecopy.copying.records import Attempt, Outcome, Path, Request
+from fusecopy.filesystem import kernel
+from fusecopy.filesystem.caller import Context, Credentials
+from fusecopy.filesystem.copies import carried, shared_before
+from fusecopy.filesystem.offers import Offered, Offers
+from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
+from fusecopy.filesystem.reports import Reporter
+from fusecopy.ioctls import EXTENTS, MAPPED, Asked, Clone, Cloned, Offer
+from fusecopy.observe.caller import Caller, identify, in_ioctl
+
+LARGEST_OFFSET = (1 << 63) - 1
+
+
+class Clones:
+    """Answers OFFER, CLONE and FIEMAP. Methods raise OSError and may run in any thread."""
+
+    def __init__(self, files: OpenFiles, reporter: Reporter, credentials: Credentials) -> None:
+        self._files = files
+        self._reporter = reporter
+        self._credentials = credentials
+        self._offers = Offers()
+
+    def offer(self, fh: int, data: bytes, ctx: Context) -> bytes:
+        """Let the calling thread clone from this open file next. Does not block."""
+        try:
+            offer = Offer.unpack(data)
+        except ValueError:
+            raise _error(errno.EINVAL) from None
+        source = self._files.get(fh)
+        if offer.asked is Asked.FIDEDUPERANGE:
+            kernel.check_dedupe(source.fd, offer.offset, offer.length)
+        return self._offers.make(source, offer, ctx.pid)
+
+    def clone(self, fh: int, data: bytes, ctx: Context) -> bytes:
+        """Clone or dedupe what the thread has offered into this open file. Blocks."""
+        call = Clone.unpack(data)
+        offered = self._offers.take(call.token, ctx.pid)
+        destination = self._files.get(fh)
+        # The source may be closed meanwhile, and its number be another file's.
+        with self._files.borrowed(offered.source) as source:
+            request = Request(
+                source, destination.fd, offered.offer.offset, call.offset, _length(source, offered.offer)
+            )
+            return self._carry(request, offered, destination, call, ctx)
+
+    def _carry(
+        self, request: Request, offered: Offered, destination: OpenFile, call: Clone, ctx: Context
+    ) -> bytes:
+        begun, before = time.monotonic_ns(), _before(request)
+        answer, code, copied = Cloned(0, 0), 0, 0
+        try:
+            if offered.offer.asked is Asked.FIDEDUPERANGE:
+                answer = self._dedupe(request, destination, ctx)
+                copied = answer.deduped
+            else:
+                self._reflink(request, offered.offer.length, destination, ctx)
+                copied = request.length
+        except OSError as error:
+            code = error.errno or errno.EIO
+        outcome = _outcome(request, offered.offer.asked, answer, code, copied)
+        caller = _caller(call.thread, ctx)
+        copy = carried(caller, offered.offer.asked.name, offered.source, request, outcome, before, begun)
+        copy.driver = "ioctl"
+        self._reporter.carried(copy, destination.inode)
+        if code:
+            raise _error(code)
+        return answer.pack()
+
+    def _reflink(self, request: Request, length: int, destination: OpenFile, ctx: Context) -> None:
+        """FICLONERANGE as the caller, so that the backing drops setuid bits as it would for the caller
+        (file_remove_privs: who has CAP_FSETID keeps them); then let the kernel forget what it knew."""
+        with self._credentials.of(ctx):
+            calls.clone_range(
+                request.source, request.offset_in, length, request.destination, request.offset_out
+            )
+        pyfuse3.invalidate_inode(destination.inode.number)
+
+    def _dedupe(self, request: Request, destination: OpenFile, ctx: Context) -> Cloned:
+        """FIDEDUPERANGE. It changes no byte, so the kernel's caches stay right."""
+        if request.offset_out > LARGEST_OFFSET:
+            raise _error(errno.EINVAL)
+        if not self._may_dedupe(destination.fd, ctx):
+            raise _error(errno.EPERM)
+        same, deduped = calls.dedupe_range(
+            request.source, request.offset_in, request.length, request.destination, request.offset_out
+        )
+        return Cloned(0 if same else 1, deduped if same else 0)
+
+    def _may_dedupe(self, fd: int, ctx: Context) -> bool:
+        """allow_file_dedupe (fs/remap_range.c) of the caller: the backing would decide by the server."""
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY or os.fstat(fd).st_uid == ctx.uid:
+            return True
+        if self._credentials.uid not in (0, ctx.uid):
+            return False
+        with self._credentials.of(ctx):
+            try:
+                os.close(os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC))
+            except OSError:
+                return False
+        return True
+
+    def fiemap(self, fd: int, data: bytes) -> bytes:
+        """FS_IOC_FIEMAP of the backing: its errno, then the map as the kernel left it. Blocks."""
+        answer = bytearray(data)
+        MAPPED.pack_into(answer, 0, kernel.fiemap(fd, memoryview(answer)[MAPPED.size :], EXTENTS))
+        return bytes(answer)
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def _length(source: int, offer: Offer) -> int:
+    """Bytes asked for; FICLONERANGE takes 0 for all that follows."""
+    if offer.length or offer.asked is Asked.FIDEDUPERANGE:
+        return offer.length
+    return max(os.fstat(source).st_size - offer.offset, 0)
+
+
+def _before(request: Request) -> int:
+    """Bytes shared already; none of a range that no file can have."""
+    ends = (request.offset_in + request.length, request.offset_out + request.length)
+    return shared_before(request) if request.length and max(ends) <= LARGEST_OFFSET else 0
+
+
+def _outcome(request: Request, asked: Asked, answer: Cloned, code: int, copied: int) -> Outcome:
+    path = Path.DEDUPE if asked is Asked.FIDEDUPERANGE else Path.REFLINK
+    attempt = Attempt(
+        path,
+        request.offset_in,
+        request.offset_out,
+        request.length,
+        copied,
+        code,
+        "differs" if answer.differs else "",
+    )
+    return Outcome((attempt,), copied, code, complete=not code)
+
+
+def _caller(thread: int, ctx: Context) -> Caller:
+    """The program whose ioctl this is, if the thread named does wait in one and has the caller's user id;
+    else who asked for it, because anybody can name a number."""
+    caller = identify(thread)
+    return caller if caller.uid == ctx.uid and in_ioctl(thread) else identify(ctx.pid, ctx.uid)

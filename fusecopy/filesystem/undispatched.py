@@ -1,0 +1,96 @@
+"""Why a copy reached the server as READs and WRITEs: nobody asked it, or it has asked not to be asked.
+
+Keeps the ledger of permanent decisions: an operation once answered ENOSYS is not asked for again on this
+connection (fs/fuse, Linux 6.1 to 7.2), and only a new mount changes that.
+"""
+
+import threading
+from dataclasses import asdict, dataclass
+
+from fusecopy import mounts
+from fusecopy.observe import opcodes
+
+COPYING_TOOLS = ("cp", "mv", "install")
+"""Of coreutils, which copy by one function."""
+
+UNSERVED = {
+    "BMAP": "swap files and FIBMAP are refused",
+    "POLL": "poll(2) says that files are always ready",
+    "SYNCFS": "syncfs(2) does not reach the backing",
+    "TMPFILE": "O_TMPFILE is refused with EOPNOTSUPP",
+    "STATX": "statx(2) is answered without birth times",
+}
+"""Operations this server does not have, and what that means: their first request is answered ENOSYS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the kernel does not ask this connection any more.
+
+    Attributes:
+        operation: the opcode's name.
+        meaning: what that is for a program.
+        seq: the record of the copy that caused it; None where it was no copy.
+    """
+
+    operation: str
+    meaning: str
+    seq: int | None = None
+
+
+class Undispatched:
+    """Explains undispatched copies of one mount. Methods may run in any thread."""
+
+    def __init__(self, mountpoint: str) -> None:
+        self._mountpoint = mountpoint
+        self._lock = threading.Lock()
+        self._no_copies: int | None = None
+
+    def no_copies(self, seq: int) -> None:
+        """The copy of record `seq` was answered with ENOSYS."""
+        with self._lock:
+            self._no_copies = self._no_copies or seq
+
+    def ledger(self, requests: dict[int, int]) -> list[dict[str, object]]:
+        """Permanent decisions so far, from the requests received, by opcode."""
+        asked = {opcodes.name(opcode) for opcode in requests}
+        decisions = [Decision(name, meaning) for name, meaning in UNSERVED.items() if name in asked]
+        with self._lock:
+            if self._no_copies:
+                meaning = "copy_file_range is carried by the kernel's splice"
+                decisions.append(Decision("COPY_FILE_RANGE", meaning, self._no_copies))
+        return [asdict(decision) for decision in decisions]
+
+    def fallback(self, source: bytes) -> tuple[str, str]:
+        """Cause and remedy of a copy_file_range that the kernel carried without asking
+        (__fuse_copy_file_range, Linux 5.3 to 7.2). `source` is absolute where it is not in this mount."""
+        if source.startswith(b"/"):
+            return self._two_mounts(source), "Copy inside one mount."
+        with self._lock:
+            seq = self._no_copies
+        if seq:
+            return (
+                f"Record {seq} was answered with ENOSYS, after which the kernel asks this mount for no copy.",
+                "Unmount and mount again.",
+            )
+        return "The kernel carried it by its own splice and did not ask; why is not known.", ""
+
+    def bypass(self, driver: str, comm: str, sparse: bool) -> tuple[str, str]:
+        """Cause and remedy of a copy that the program made itself. `sparse`: the source has fewer blocks than
+        its size needs."""
+        if sparse and comm in COPYING_TOOLS:
+            return (
+                f"{comm} does not offer a file with st_blocks * 512 < st_size to copy_file_range"
+                " (coreutils 9.1).",
+                "Allocate the source's holes, or use a program that asks for copy_file_range.",
+            )
+        return f"The program moved the bytes itself ({driver}) and asked for no offload.", ""
+
+    def _two_mounts(self, source: bytes) -> str:
+        there, here = mounts.of(source), mounts.at(self._mountpoint)
+        if not there or not here:
+            return "The source lies on another mount, so the kernel asked no server."
+        return (
+            f"The source lies on another mount ({there.mountpoint}, st_dev {there.number}; this one is"
+            f" {here.number}), so the kernel asked no server."
+        )
