@@ -1,0 +1,242 @@
+"""The inode table: counts come back to nothing, descriptors stay few, and no name leads to a wrong file."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fusecopy import mounts
+from tests.conftest import require
+from tests.mount.ordinary import nobodys_mount
+from tests.mount.sides import NOBODY, as_caller, opened
+from tests.mounted import Mounted, mounted
+
+FEW = ("prlimit", "--nofile=300", "--")
+
+
+def inodes(mount: Mounted) -> int:
+    """How many inodes the server says the kernel knows."""
+    return int(json.loads(mount.attribute("stats"))["inodes"])
+
+
+def descriptors(mount: Mounted) -> int:
+    """How many descriptors the server has; it may be runuser's child."""
+    return len(os.listdir(f"/proc/{mount.attribute('pid')}/fd"))
+
+
+def drop_caches() -> None:
+    """Let the kernel forget every name that nobody uses."""
+    Path("/proc/sys/vm/drop_caches").write_text("2")
+
+
+def forgotten(mount: Mounted) -> bool:
+    """Whether all inodes are forgotten within a bounded number of attempts, each of which drops caches."""
+    for _ in range(200):
+        drop_caches()
+        if inodes(mount) == 0:
+            return True
+    return False
+
+
+def plant(root: Path, directories: int, files: int) -> None:
+    """A tree of directories with files that contain their own names."""
+    for d in range(directories):
+        (root / f"d{d}").mkdir()
+        for f in range(files):
+            (root / f"d{d}" / f"f{f}").write_text(f"d{d}/f{f}")
+
+
+def walk(root: Path) -> dict[str, str]:
+    """What every file of the tree contains."""
+    return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(params=["root", "nobody"])
+def few(request: pytest.FixtureRequest, btrfs: Path) -> Iterator[Mounted]:
+    """A mount whose server may have 300 descriptors: root's reopens by handle, nobody's by name."""
+    require("fuse", "root", "loop")
+    if request.param == "nobody":
+        with nobodys_mount(btrfs, prefix=FEW) as mount:
+            yield mount
+    else:
+        backing = btrfs / "few"
+        backing.mkdir()
+        with mounted(backing, prefix=FEW) as mount:
+            yield mount
+        shutil.rmtree(backing)
+
+
+def as_owner(mount: Mounted, act: object) -> object:
+    """Do something in the mount as whoever owns it, who alone may enter it."""
+    owner = os.stat(mount.backing).st_uid
+    assert callable(act)
+    return as_caller(mount.backing, lambda _: act(mount.path), owner, NOBODY if owner else 0)
+
+
+def test_everything_is_forgotten(btrfs: Path) -> None:
+    backing = btrfs / "forget"
+    backing.mkdir()
+    with mounted(backing) as mount:
+        before = descriptors(mount)
+        plant(mount.path, 5, 100)
+        assert len(walk(mount.path)) == 500
+        os.link(mount.path / "d0" / "f0", mount.path / "link")
+        os.rename(mount.path / "d1", mount.path / "moved")
+        assert inodes(mount) >= 500
+        shutil.rmtree(mount.path / "moved")
+        subprocess.run(["find", mount.path, "-size", "+1M"], check=True, capture_output=True)
+        assert forgotten(mount)
+        assert descriptors(mount) == before
+        subprocess.run(["rm", "-rf", *mount.path.iterdir()], check=True)
+        assert forgotten(mount)
+        assert descriptors(mount) == before
+        assert os.listdir(backing) == []
+
+
+def test_a_large_tree_with_few_descriptors(few: Mounted) -> None:
+    def act(root: Path) -> tuple[object, ...]:
+        plant(root, 5, 120)
+        shutil.copytree(root, root / "copy", ignore=lambda *_: ["copy"])
+        for d in range(5):
+            os.rename(root / f"d{d}", root / "copy" / f"e{d}")
+        tree = walk(root)
+        right = sum(
+            name.endswith(text) or name.replace("e", "d").endswith(text) for name, text in tree.items()
+        )
+        shutil.rmtree(root / "copy")
+        return len(tree), right, os.listdir(root)
+
+    assert as_owner(few, act) == (1200, 1200, [])
+    assert descriptors_of(few) < 300
+
+
+def descriptors_of(mount: Mounted) -> int:
+    """Like `descriptors`, asked as the mount's owner."""
+    pid = as_owner(mount, lambda root: os.getxattr(root, "user.fusecopy.pid").decode())
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_failing_removals_keep_no_descriptors(few: Mounted) -> None:
+    def act(root: Path) -> list[str]:
+        plant(root, 350, 1)
+        for d in range(350):
+            try:
+                os.rmdir(root / f"d{d}")
+            except OSError:
+                continue
+            raise AssertionError
+        return sorted(walk(root))
+
+    names = as_owner(few, act)
+    assert isinstance(names, list)
+    assert len(names) == 350
+
+
+def test_what_was_evicted_is_found_again_or_stale(few: Mounted) -> None:
+    """Descriptors with O_PATH hold inodes that the server has closed; each leads to its file or to ESTALE."""
+
+    def act(root: Path) -> list[object]:
+        plant(root, 1, 150)
+        directory = root / "d0"
+        with ExitStack() as stack:
+            fds = [stack.enter_context(opened(directory / f"f{n}", os.O_PATH)) for n in range(150)]
+            plant(root / "d0", 4, 100)  # pushes them out
+            for n in range(0, 150, 3):
+                os.rename(directory / f"f{n}", directory / f"renamed{n}")
+            for n in range(1, 150, 3):
+                (root / "new").write_text("another, longer than the one it replaces")
+                os.rename(root / "new", directory / f"f{n}")
+            found: list[object] = []
+            for fd in fds:
+                try:
+                    found.append(Path(f"/proc/self/fd/{fd}").read_text())
+                except OSError as error:
+                    found.append(error.errno)
+            return found
+
+    found = as_owner(few, act)
+    assert found == [f"d0/f{n}" for n in range(150)]
+
+
+def test_files_replaced_behind_evicted_inodes(few: Mounted) -> None:
+    def hold(root: Path) -> list[object]:
+        plant(root, 1, 100)
+        behind = few.backing / "d0"
+        with ExitStack() as stack:
+            fds = [stack.enter_context(opened(root / "d0" / f"f{n}", os.O_PATH)) for n in range(100)]
+            plant(root / "d0", 4, 100)
+            for n in range(100):
+                (behind / "new").write_text("wrong")
+                os.rename(behind / "new", behind / f"f{n}")
+            found: list[object] = []
+            for fd in fds:
+                try:
+                    found.append(Path(f"/proc/self/fd/{fd}").read_text())
+                except OSError as error:
+                    found.append(error.errno)
+            return found
+
+    found = as_owner(few, hold)
+    assert isinstance(found, list)
+    for n, each in enumerate(found):
+        # 116 is ESTALE: the file is gone.
+        assert each in (116, f"d0/f{n}")
+    assert 116 in found
+
+
+def test_unlinked_open_files_survive_any_pressure(few: Mounted) -> None:
+    def act(root: Path) -> list[bytes]:
+        with ExitStack() as stack:
+            fds = [stack.enter_context(opened(root / f"f{n}", os.O_RDWR | os.O_CREAT)) for n in range(40)]
+            for n, fd in enumerate(fds):
+                os.link(root / f"f{n}", root / f"link{n}")
+                os.write(fd, b"%d" % n)
+                os.unlink(root / f"f{n}")
+                if n % 2:
+                    os.unlink(root / f"link{n}")
+            plant(root, 4, 100)
+            for fd in fds:
+                os.ftruncate(fd, os.fstat(fd).st_size + 1)
+                assert os.fstat(fd).st_nlink == (fds.index(fd) + 1) % 2
+            return [os.pread(fd, 9, 0) for fd in fds]
+
+    assert as_owner(few, act) == [b"%d\0" % n for n in range(40)]
+
+
+def test_very_deep_directories(few: Mounted) -> None:
+    """Deeper than Python's stack and than the server has descriptors."""
+
+    def act(root: Path) -> tuple[int, str]:
+        os.chdir(root)
+        for _ in range(600):
+            os.mkdir("d")
+            os.chdir("d")
+        Path("f").write_text("deep")
+        deepest = os.open(".", os.O_PATH)
+        os.chdir("/")
+        subprocess.run(["find", root, "-name", "nothing"], check=True, capture_output=True)
+        os.chdir(deepest)
+        text = Path("f").read_text()
+        os.chdir("/")
+        os.close(deepest)
+        subprocess.run(["rm", "-rf", root / "d"], check=True)
+        return len(os.listdir(root)), text
+
+    assert as_owner(few, act) == (0, "deep")
+
+
+@pytest.mark.slow
+def test_a_tree_of_100_000_files_with_few_descriptors(btrfs: Path) -> None:
+    backing = btrfs / "many"
+    backing.mkdir()
+    plant(backing, 100, 1000)
+    with mounted(backing, prefix=FEW) as mount:
+        assert len(walk(mount.path)) == 100_000
+        subprocess.run(["rm", "-rf", *mount.path.iterdir()], check=True)
+        assert forgotten(mount)
+    assert mounts.at(str(mount.path)) is None
