@@ -19,7 +19,9 @@ from fusecopy.observe.stories import tell
 @click.command("audit", cls=Traced)
 @click.argument("points", nargs=-1, metavar="[MNT]...")
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Write there, not to standard error.")
-@click.option("--buffer", type=click.IntRange(1), default=BUFFER_KIB, metavar="KIB", help="For each CPU.")
+@click.option(
+    "--buffer", type=click.IntRange(1), default=BUFFER_KIB, metavar="KIB", help="Trace buffer for each CPU."
+)
 @click.pass_obj
 def command(arguments: list[str], points: tuple[str, ...], output: Path | None, buffer: int) -> int:
     """Run COMMAND and check each of its copies in the mounts MNT, or in every FUSE mount: what the program

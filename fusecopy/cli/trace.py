@@ -60,7 +60,9 @@ class Traced(click.Command):
 @click.option("-c", "--summary", is_flag=True, help="Sums by program instead of copies.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each copy.")
 @click.option("--chrome", type=click.Path(path_type=Path), metavar="FILE", help="Also a file for Perfetto.")
-@click.option("--buffer", type=click.IntRange(1), default=BUFFER_KIB, metavar="KIB", help="For each CPU.")
+@click.option(
+    "--buffer", type=click.IntRange(1), default=BUFFER_KIB, metavar="KIB", help="Trace buffer for each CPU."
+)
 @click.pass_obj
 def command(
     arguments: list[str],

@@ -228,21 +228,37 @@ def _steps_of(record: Copy | Flow, steps: list[Step]) -> list[Step]:
 
     Where several threads of the process were copying at that time, the one whose count is nearest.
     """
-    begun, ended = _begun(record) - SLACK_NS, record.mono_ns + SLACK_NS
-    candidates = [
-        step
-        for step in steps
-        if step.process.pid == record.pid
-        and step.begun <= ended
-        and step.ended >= begun
-        and _is_driven(step, record)
-        and not (step.call and any(isinstance(other, Copy) for other in step.records))
-    ]
-    threads: dict[int, list[Step]] = {}
-    for step in candidates:
-        threads.setdefault(step.thread, []).append(step)
-    bytes_ = record.copied if isinstance(record, Copy) else record.requests.write_bytes
-    return min(threads.values(), key=lambda own: abs(moved(own) - bytes_), default=[])
+    chains: dict[int, list[Step]] = {}
+    for step in steps:
+        if _is_about(record, step) and _goes_on(chains.get(step.thread, []), step, _bytes(record)):
+            chains.setdefault(step.thread, []).append(step)
+    return min(chains.values(), key=lambda chain: abs(moved(chain) - _bytes(record)), default=[])
+
+
+def _is_about(record: Copy | Flow, step: Step) -> bool:
+    """Whether a step may be what a record is about: same process and driver, no other record, same time."""
+    if step.process.pid != record.pid or not _is_driven(step, record):
+        return False
+    if step.call and (not step.call.result or any(isinstance(other, Copy) for other in step.records)):
+        return False
+    return step.begun <= record.mono_ns + SLACK_NS and step.ended >= _begun(record) - SLACK_NS
+
+
+def _goes_on(chain: list[Step], step: Step, count: int) -> bool:
+    """Whether a step goes on with a chain of steps that are to copy `count` bytes.
+
+    A record lasts until the last write through its handle, which may have been for another copy.
+    """
+    if not chain:
+        return True
+    last = chain[-1].call
+    if last is None or step.call is None:
+        return True
+    same = last.name == "splice" or (last.source, last.destination) == (
+        step.call.source,
+        step.call.destination,
+    )
+    return same and moved(chain) < count
 
 
 def _is_driven(step: Step, record: Copy | Flow) -> bool:
@@ -250,6 +266,10 @@ def _is_driven(step: Step, record: Copy | Flow) -> bool:
     if record.driver in ("copy_file_range", "sendfile", "splice"):
         return step.driver == record.driver
     return step.call is None or (record.driver == "unknown" and step.driver in ("sendfile", "splice"))
+
+
+def _bytes(record: Copy | Flow) -> int:
+    return record.copied if isinstance(record, Copy) else record.requests.write_bytes
 
 
 def _begun(record: Copy | Flow) -> int:

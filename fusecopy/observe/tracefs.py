@@ -15,6 +15,9 @@ OURS = re.compile(r"fusecopy-(\d+)-[a-z]+")
 
 LOST = re.compile(r"^(?:overrun|commit overrun|dropped events): (\d+)$", re.MULTILINE)
 
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+"""PROC_PID_INIT_INO of linux/proc_ns.h: the inode of /proc/self/ns/pid where events have the numbers we see."""
+
 NEEDED = ("fuse/fuse_request_send", "fuse/fuse_request_end", "syscalls/sys_enter_copy_file_range")
 
 
@@ -70,10 +73,16 @@ def find() -> Path:
     """Where tracefs is.
 
     Raises:
-        TracingError: this user may not trace, tracefs is not mounted, or the kernel lacks the events.
+        TracingError: this user may not trace, or not from this container, tracefs is not mounted, or the
+            kernel lacks the events.
     """
     if os.geteuid() != 0:
         raise TracingError("the kernel's tracing is for root alone", "run it as root")
+    if os.stat("/proc/self/ns/pid").st_ino != INITIAL_PID_NAMESPACE:
+        raise TracingError(
+            "in a pid namespace of its own a process is not told its number in the kernel's events",
+            "run it outside of the container",
+        )
     mounted = [place for place in PLACES if (place / "instances").is_dir()]
     if not mounted:
         raise TracingError("tracefs is not mounted", f"mount -t tracefs none {PLACES[0]}")

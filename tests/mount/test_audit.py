@@ -68,6 +68,41 @@ def test_fallbacks_agree(mount: Mounted) -> None:
     assert done.returncode == 0
 
 
+def test_many_open_files_in_turn_agree(mount: Mounted) -> None:
+    """One thread goes back and forth between pairs of files that stay open, each copied in three calls."""
+    mount.policy("decline=exdev")
+    program = (
+        "import os, sys\n"
+        "pairs = [(os.open(sys.argv[1] + '/a', 0), os.open(f'{sys.argv[1]}/{i}', os.O_CREAT | os.O_RDWR))"
+        " for i in range(5)]\n"
+        "for _ in range(3):\n"
+        "    for a, b in pairs: assert os.copy_file_range(a, b, 300_000) == 300_000\n"
+    )
+    done = run("audit", [sys.executable, "-c", program, mount.path], points=[mount.path])
+    assert done.stderr.splitlines() == [
+        "15 copies",
+        "bytes written: 1 agree, 0 disagree, 0 could not be checked",
+        "kernel and server: 15 agree, 0 disagree, 0 could not be checked",
+        "program and kernel: 15 agree, 0 disagree, 0 could not be checked",
+    ]
+    assert done.returncode == 0
+
+
+def test_mapped_pages_agree_although_the_kernel_writes_them(mount: Mounted) -> None:
+    program = (
+        "import mmap, os, sys\n"
+        "b = os.open(sys.argv[1] + '/mapped', os.O_CREAT | os.O_RDWR)\n"
+        "os.truncate(b, 1 << 20)\n"
+        "with mmap.mmap(b, 1 << 20) as pages: pages[:] = bytes(1 << 20)\n"
+    )
+    done = run("audit", [sys.executable, "-c", program, mount.path], points=[mount.path])
+    assert done.stderr.splitlines() == [
+        "1 copy",
+        "bytes written: 1 agree, 0 disagree, 0 could not be checked",
+    ]
+    assert done.returncode == 0
+
+
 def test_refusals_agree_and_the_status_is_the_commands(mount: Mounted) -> None:
     mount.policy("refuse=ENOSPC")
     done = run("audit", ["cp", mount.path / "a", mount.path / "b"], points=[mount.path])

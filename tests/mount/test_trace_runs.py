@@ -182,6 +182,13 @@ def test_an_audit_without_tracefs_is_our_failure(mount: Mounted, tracefs: Path) 
     assert (done.returncode, done.stdout) == (125, "")
 
 
+def test_a_container_is_told_to_trace_from_outside(mount: Mounted) -> None:
+    words = ["unshare", "-p", "-f", "--mount-proc", FUSECOPY, "audit", mount.path, "--", "echo", "no"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "in a pid namespace of its own" in done.stderr
+
+
 def test_other_programs_copies_are_not_told(mount: Mounted) -> None:
     own = f"cp {mount.path}/a {mount.path}/own"
     with start(mount, ["sh", "-c", f"{own}; echo ready; exec sleep 60"]) as process:
