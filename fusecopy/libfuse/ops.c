@@ -33,8 +33,6 @@
 
 #define UNKNOWN_NUMBER 0xffffffff
 
-#define UNKNOWN_NUMBER 0xffffffff
-
 /* What the kernel's splice between two files moves at a time: 16 pages of its private pipe. */
 #define PIPE_BYTES 65536
 
@@ -425,22 +423,6 @@ struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const st
 
 	op = table(op, &op_size);
 	return call ? call(args, op, op_size, version, userdata) : NULL;
-}
-
-/* pyfuse3 has one field for an entry's node and for the number that a listing shows. An entry without a node,
- * which may be listed but not looked up, gets the number that libfuse's own listings give: with 0 it would pass
- * for a removed one (readdir of the C library skips those). */
-size_t fuse_add_direntry_plus(fuse_req_t req, char *buf, size_t size, const char *name,
-			      const struct fuse_entry_param *entry, off_t off)
-{
-	static size_t (*call)(fuse_req_t, char *, size_t, const char *, const struct fuse_entry_param *, off_t);
-	struct fuse_entry_param shown = *entry;
-
-	if (!call)
-		call = real("fuse_add_direntry_plus", "FUSE_3.0");
-	if (shown.ino == 0)
-		shown.attr.st_ino = UNKNOWN_NUMBER;
-	return call(req, buf, size, name, &shown, off);
 }
 
 /* pyfuse3 has one field for an entry's node and for the number that a listing shows. An entry without a node,
