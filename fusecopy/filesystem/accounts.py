@@ -36,13 +36,14 @@ class Accounts:
         flows = file.flows
         if thread == WRITEBACK:
             flows.callers.setdefault(thread, identify(file.opener))
-            flows.calls.setdefault(thread, [Call("mmap")])
+            flows.calls.setdefault(thread, [(0, Call("mmap"))])
         elif thread > 0:
             if thread not in flows.callers:
                 flows.callers[thread] = identify(thread)
             if writes:
                 call = system_call(thread, flows.callers[thread].comm)
-                flows.calls.setdefault(thread, []).append(call)
+                written = next((c.write_bytes for c in file.native.clients() if c.pid == thread), 0)
+                flows.calls.setdefault(thread, []).append((written, call))
                 self._say_hidden(call)
 
     def _say_hidden(self, call: Call) -> None:
@@ -106,7 +107,7 @@ class Accounts:
         return replace(client, writes=client.writes - writes, write_bytes=client.write_bytes - written)
 
     def _settle_writes(self, file: OpenFile, writer: Side) -> None:
-        call = file.flows.call(writer.client.pid)
+        call = file.flows.call(writer.client.pid, writer.client.write_bytes)
         source = call.source.removeprefix(self._root)
         with self._lock:
             paired = self._readings.match(writer, source, file.inode.path(), self._still_open())

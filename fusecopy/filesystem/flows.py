@@ -120,14 +120,14 @@ class Flows:
 
     Attributes:
         callers: who reads or writes.
-        calls: the system calls that writers were seen in.
+        calls: the system calls that writers were seen in, each with the bytes written before it.
         declined: the copy that the kernel carries itself.
         settled: writes and their bytes that have been reported already.
         pending: a copy that was cut short and may go on with the next request.
     """
 
     callers: dict[int, Caller] = field(default_factory=dict)
-    calls: dict[int, list[Call]] = field(default_factory=dict)
+    calls: dict[int, list[tuple[int, Call]]] = field(default_factory=dict)
     declined: dict[int, Declined] = field(default_factory=dict)
     settled: dict[int, tuple[int, int]] = field(default_factory=dict)
     pending: Carried | None = None
@@ -136,12 +136,18 @@ class Flows:
         """Who a thread is, as far as it was seen."""
         return self.callers.get(thread) or Caller(thread, "?", -1)
 
-    def call(self, thread: int) -> Call:
-        """The system call that drives a thread's writes: the one it was seen in most often."""
-        seen = [call for call in self.calls.get(thread, []) if call.driver != UNKNOWN]
-        if not seen:
-            return Call()
-        return Counter(seen).most_common(1)[0][0]
+    def call(self, thread: int, written: int) -> Call:
+        """The system call that drove most of the bytes that a thread has `written`.
+
+        Each look counts for the bytes that came from then on until the next.
+        """
+        looks = self.calls.get(thread, [])
+        ends = [begin for begin, _ in looks[1:]] + [written]
+        moved: Counter[Call] = Counter()
+        for (begin, call), end in zip(looks, ends, strict=True):
+            moved[call] += end - begin
+        known = [(count, call) for call, count in moved.items() if call.driver != UNKNOWN]
+        return max(known, key=lambda item: item[0], default=(0, Call()))[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +237,16 @@ class Readings:
         for by, fits in (("process", _same_process), ("group", _same_group)):
             candidates = [reading for reading in named if fits(reading, writer)]
             if candidates:
-                best = max(candidates, key=lambda reading: reading.side.client.first_ns)
+                best = max(candidates, key=lambda reading: _likeness(reading, writer))
                 if best in self._closed:
                     self._closed.remove(best)
                 return Paired(best, by)
         return None
+
+
+def _likeness(reading: Reading, writer: Side) -> tuple[bool, int]:
+    """A whole file before one that was read a little further, the latest of several."""
+    return writer.client.write_bytes == reading.size, reading.side.client.first_ns
 
 
 def _same_process(reading: Reading, writer: Side) -> bool:
