@@ -16,7 +16,7 @@ OURS = re.compile(r"fusecopy-(\d+)-[a-z]+")
 LOST = re.compile(r"^(?:overrun|commit overrun|dropped events): (\d+)$", re.MULTILINE)
 
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC
-"""PROC_PID_INIT_INO of linux/proc_ns.h: the inode of /proc/self/ns/pid where events have the numbers we see."""
+"""PROC_PID_INIT_INO of linux/proc_ns.h, the inode of /proc/self/ns/pid; events have the numbers of there."""
 
 NEEDED = ("fuse/fuse_request_send", "fuse/fuse_request_end", "syscalls/sys_enter_copy_file_range")
 

@@ -183,7 +183,7 @@ def test_an_audit_without_tracefs_is_our_failure(mount: Mounted, tracefs: Path) 
 
 
 def test_a_container_is_told_to_trace_from_outside(mount: Mounted) -> None:
-    words = ["unshare", "-p", "-f", "--mount-proc", FUSECOPY, "audit", mount.path, "--", "echo", "no"]
+    words = ["unshare", "-p", "-f", "--mount-proc", FUSECOPY, "audit", str(mount.path), "--", "echo", "no"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stdout) == (125, "")
     assert "in a pid namespace of its own" in done.stderr
