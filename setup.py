@@ -4,6 +4,7 @@ from setuptools import setup
 
 setup(
     cffi_modules=[
+        "fusecopy/clone/build_native.py:ffibuilder",
         "fusecopy/copying/build_native.py:ffibuilder",
         "fusecopy/filesystem/build_native.py:ffibuilder",
         "fusecopy/libfuse/build_native.py:ffibuilder",

@@ -1,0 +1,82 @@
+"""FICLONE and FICLONERANGE: a clone or the backing's errno."""
+
+import errno
+import os
+import resource
+import signal
+from typing import NamedTuple
+
+from fusecopy.clone import files
+from fusecopy.clone._native import ffi
+from fusecopy.clone.caller import Caller
+from fusecopy.clone.files import Devices
+from fusecopy.clone.listener import Call, NotServed
+from fusecopy.ioctls import Asked
+
+
+class Range(NamedTuple):
+    """What to clone from which descriptor of the caller; a length of 0 is up to the source's end."""
+
+    source: int
+    offset: int
+    length: int
+    to: int
+
+
+def ficlone(call: Call, caller: Caller, devices: Devices) -> None:
+    """Serve FICLONE: the argument is the source's descriptor."""
+    with caller.descriptor(call.fd) as destination:
+        _serve(destination, Range(call.argument, 0, 0, 0), Asked.FICLONE, caller, devices)
+
+
+def ficlonerange(call: Call, caller: Caller, devices: Devices) -> None:
+    """Serve FICLONERANGE: the argument is the address of a struct."""
+    with caller.descriptor(call.fd) as destination:
+        memory = caller.read(call.argument, ffi.sizeof("struct file_clone_range"))
+        args = ffi.from_buffer("struct file_clone_range *", memory)
+        wanted = Range(args.src_fd, args.src_offset, args.src_length, args.dest_offset)
+        _serve(destination, wanted, Asked.FICLONERANGE, caller, devices)
+
+
+def _serve(destination: int, wanted: Range, asked: Asked, caller: Caller, devices: Devices) -> None:
+    with caller.descriptor(wanted.source) as source:
+        if not _would_reach_filesystem(source, destination, devices):
+            raise NotServed
+        _check_limit(wanted, source, caller)
+        with caller.acting():
+            files.flush(source)
+            files.flush(destination)
+            token = files.offer(source, asked, wanted.offset, wanted.length)
+            files.clone(destination, token, wanted.to, caller.thread)
+            # So that the kernel learns the new size, which it needs before it maps pages beyond the old one.
+            os.fstat(destination)
+
+
+def _would_reach_filesystem(source: int, destination: int, devices: Devices) -> bool:
+    """Whether the kernel would find no mistake before it asks the filesystem (vfs_clone_file_range)."""
+    one, other = files.kind(source), files.kind(destination)
+    return (
+        one.device == other.device
+        and one.device in devices
+        and one.regular
+        and other.regular
+        and one.readable
+        and other.writable
+        and not other.flags & os.O_APPEND
+    )
+
+
+def _check_limit(wanted: Range, source: int, caller: Caller) -> None:
+    """The caller's RLIMIT_FSIZE, as generic_remap_checks has it: the server is under its own."""
+    try:
+        limit, _ = resource.prlimit(caller.thread, resource.RLIMIT_FSIZE)
+    except OSError:
+        raise NotServed from None
+    length = wanted.length or os.fstat(source).st_size - wanted.offset
+    if limit == resource.RLIM_INFINITY or length <= 0:
+        return
+    if wanted.to >= limit:
+        signal.pidfd_send_signal(caller.pidfd, signal.SIGXFSZ)
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    if wanted.to + length > limit:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

@@ -1,0 +1,66 @@
+"""FIDEDUPERANGE: one source, any number of destinations, a status for each."""
+
+import errno
+import resource
+from typing import Any
+
+from fusecopy.clone import files
+from fusecopy.clone._native import ffi, lib
+from fusecopy.clone.caller import Caller
+from fusecopy.clone.files import Devices, Kind
+from fusecopy.clone.listener import Call, NotServed
+from fusecopy.ioctls import Asked
+
+HEAD_BYTES = ffi.sizeof("struct file_dedupe_range")
+INFO_BYTES = ffi.sizeof("struct file_dedupe_range_info")
+PAGE_BYTES = resource.getpagesize()
+
+
+def fidedupe(call: Call, caller: Caller, devices: Devices) -> None:
+    """Serve FIDEDUPERANGE as vfs_dedupe_file_range does."""
+    with caller.descriptor(call.fd) as source:
+        head = ffi.from_buffer("struct file_dedupe_range *", caller.read(call.argument, HEAD_BYTES))
+        size = HEAD_BYTES + head.dest_count * INFO_BYTES
+        kind = files.kind(source)
+        mistaken = size > PAGE_BYTES or head.reserved1 or head.reserved2
+        if mistaken or kind.device not in devices or not kind.regular or not kind.readable:
+            raise NotServed
+        memory = caller.read(call.argument, size)
+        request = ffi.from_buffer("struct file_dedupe_range *", memory)
+        # Another thread of the caller may have changed it meanwhile; the kernel keeps to the first count too.
+        request.dest_count = head.dest_count
+        with caller.acting():
+            files.flush(source)
+            files.offer(source, Asked.FIDEDUPERANGE, request.src_offset, request.src_length)
+            for info in request.info[0 : head.dest_count]:
+                info.bytes_deduped = 0
+                info.status = lib.FILE_DEDUPE_RANGE_SAME
+                try:
+                    _serve(source, kind, request, info, caller)
+                except OSError as error:
+                    info.status = -(error.errno or errno.EIO)
+        caller.write(call.argument, memory)
+
+
+def _serve(source: int, kind: Kind, request: Any, info: Any, caller: Caller) -> None:
+    """One destination. Raises OSError for what is its status."""
+    with caller.descriptor(info.dest_fd) as destination:
+        if info.reserved:
+            raise OSError(errno.EINVAL, "reserved")
+        _check(kind, files.kind(destination))
+        files.flush(destination)
+        token = files.offer(source, Asked.FIDEDUPERANGE, request.src_offset, request.src_length)
+        cloned = files.clone(destination, token, info.dest_offset, caller.thread)
+    if cloned.differs:
+        info.status = lib.FILE_DEDUPE_RANGE_DIFFERS
+    info.bytes_deduped = cloned.deduped
+
+
+def _check(source: Kind, destination: Kind) -> None:
+    """What the kernel would find before it asks the filesystem (vfs_dedupe_file_range_one)."""
+    if destination.device != source.device:
+        raise OSError(errno.EXDEV, "another filesystem")
+    if destination.directory:
+        raise OSError(errno.EISDIR, "a directory")
+    if not destination.regular:
+        raise OSError(errno.EINVAL, "not a regular file")

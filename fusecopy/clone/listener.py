@@ -1,0 +1,81 @@
+"""The filter and its notifications: what seccomp_unotify(2) describes."""
+
+import os
+import select
+from dataclasses import dataclass
+
+from fusecopy.clone._native import ffi, lib
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An ioctl that a thread waits for.
+
+    Attributes:
+        id: of the notification.
+        thread: who calls, as a number of our pid namespace.
+        fd: the descriptor's number there.
+        command: one of the four.
+        argument: an address there, or for FICLONE a descriptor's number.
+    """
+
+    id: int
+    thread: int
+    fd: int
+    command: int
+    argument: int
+
+
+class NotServed(Exception):  # noqa: N818 (no error: the kernel has the right answer)
+    """The kernel's own answer is the right one."""
+
+
+def listen() -> int:
+    """Have the four ioctls of this process, and of all it starts, reported to the descriptor returned.
+
+    Sets no_new_privs, without which the filter would need CAP_SYS_ADMIN.
+
+    Raises:
+        OSError: EBUSY where a supervisor is there already, EOPNOTSUPP on a kernel or machine we do not know.
+    """
+    return _check(lib.fusecopy_listen())
+
+
+class Listener:
+    """The supervisor's end. Any number of threads may use it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def receive(self) -> Call | None:
+        """The next call; waits for it. None when nobody is left to make one."""
+        call = ffi.new("struct fusecopy_call *")
+        while True:
+            result: int = lib.fusecopy_receive(self._fd, call)
+            if result == 0:
+                return Call(call.id, call.thread, call.fd, call.command, call.argument)
+            if self._abandoned():
+                return None
+
+    def valid(self, call: Call) -> bool:
+        """Whether its thread still waits; what was opened of it by its number before is then its own."""
+        return bool(lib.fusecopy_valid(self._fd, call.id) == 0)
+
+    def answer(self, call: Call, code: int) -> None:
+        """Let the call return -1 with this errno, or 0. To a thread that was killed nothing is said."""
+        lib.fusecopy_answer(self._fd, call.id, code)
+
+    def leave_to_kernel(self, call: Call) -> None:
+        """Let the kernel carry it out, with all its checks."""
+        lib.fusecopy_continue(self._fd, call.id)
+
+    def _abandoned(self) -> bool:
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result

@@ -1,0 +1,79 @@
+"""The supervisor's threads: each takes a call, serves it, answers, and takes the next.
+
+One more thread than there are calls under way is always waiting, so that nobody waits for a slow clone of
+another; threads that find enough of them waiting end.
+"""
+
+import errno
+import logging
+import threading
+from collections.abc import Callable
+
+from fusecopy.clone._native import lib
+from fusecopy.clone.caller import Caller, pinned
+from fusecopy.clone.ficlone import ficlone, ficlonerange
+from fusecopy.clone.fidedupe import fidedupe
+from fusecopy.clone.fiemap import fiemap
+from fusecopy.clone.files import Devices
+from fusecopy.clone.listener import Call, Listener, NotServed
+
+log = logging.getLogger(__name__)
+
+WAITING = 4
+"""Threads that may wait for a call at the same time."""
+
+SERVICES: dict[int, Callable[[Call, Caller, Devices], None]] = {
+    lib.FICLONE: ficlone,
+    lib.FICLONERANGE: ficlonerange,
+    lib.FIDEDUPERANGE: fidedupe,
+    lib.FS_IOC_FIEMAP: fiemap,
+}
+
+
+class Supervisor:
+    """Serves the calls of one listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._devices = Devices()
+        self._lock = threading.Lock()
+        self._waiting = 0
+
+    def start(self) -> None:
+        """Serve in the background until nobody is left to call. The threads take no signals if the calling
+        one has them blocked."""
+        self._add()
+
+    def _add(self) -> None:
+        with self._lock:
+            self._waiting += 1
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        while (call := self._listener.receive()) is not None:
+            with self._lock:
+                self._waiting -= 1
+                alone = self._waiting == 0
+            if alone:
+                self._add()
+            self._serve(call)
+            with self._lock:
+                if self._waiting >= WAITING:
+                    return
+                self._waiting += 1
+
+    def _serve(self, call: Call) -> None:
+        """Answer a call, whatever happens: its thread waits."""
+        try:
+            with pinned(self._listener, call) as caller:
+                SERVICES[call.command](call, caller, self._devices)
+            code = 0
+        except NotServed:
+            self._listener.leave_to_kernel(call)
+            return
+        except OSError as error:
+            code = error.errno or errno.EIO
+        except Exception:
+            log.exception("unexpected error while serving an ioctl; its caller got EIO")
+            code = errno.EIO
+        self._listener.answer(call, code)
