@@ -82,7 +82,7 @@ def mount(request: pytest.FixtureRequest) -> Iterator[Mounted]:
 
 
 @settings(
-    max_examples=250,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
