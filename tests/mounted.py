@@ -1,4 +1,4 @@
-"""A real mount for a test: the real command in a process of its own, watched from the beginning to the end."""
+"""A real mount for a test: the real command in a process of its own, watched from beginning to end."""
 
 import os
 import re

@@ -79,9 +79,8 @@ class Accounts:
         for thread in list(file.flows.declined):
             self._settle_thread(file, thread, clients.pop(thread, None))
         threads = {thread: self._unreported(file, client) for thread, client in clients.items()}
-        sides = [
-            Side(file.flows.caller(thread), client) for thread, client in threads.items() if client.writes
-        ]
+        size = file.size()
+        sides = [Side(file.flows.caller(thread), c, size) for thread, c in threads.items() if c.writes]
         for side in by_process(sides):
             self._settle_writes(file, side)
 
@@ -99,7 +98,7 @@ class Accounts:
                 reader = self._readings.of(declined.caller.pid, declined.source, self._still_open())
             self._reporter.fallback(declined, file.inode, reader, writer)
         elif writer and writer.writes:
-            self._settle_writes(file, Side(file.flows.caller(thread), writer))
+            self._settle_writes(file, Side(file.flows.caller(thread), writer, file.size()))
 
     def _unreported(self, file: OpenFile, client: Client) -> Client:
         writes, written = file.flows.settled.get(client.pid, (0, 0))
@@ -125,8 +124,9 @@ class Accounts:
 
 
 def _readings(file: OpenFile) -> Iterator[Reading]:
-    sides = [Side(file.flows.caller(c.pid), c) for c in file.native.clients() if c.reads]
-    if sides:
+    readers = [client for client in file.native.clients() if client.reads]
+    if readers:
         st, path = os.fstat(file.fd), file.inode.path()
+        sides = [Side(file.flows.caller(c.pid), c, st.st_size) for c in readers]
         sparse = st.st_blocks * BLOCK < st.st_size
-        yield from (Reading(path, st.st_size, sparse, side) for side in by_process(sides))
+        yield from (Reading(path, sparse, side) for side in by_process(sides))

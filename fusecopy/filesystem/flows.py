@@ -107,8 +107,10 @@ class Declined:
 
         The kernel's splice may return short, and after ENOSYS to opcode 53 it asks once more with 47.
         """
+        further = later.off_in - self.off_in
         same_end = later.off_in + later.length == self.off_in + self.length
-        if later.source != self.source or not same_end or later.off_in < self.off_in:
+        same_place = later.off_out == self.off_out + further
+        if later.source != self.source or further < 0 or not same_end or not same_place:
             return False
         self.requests += later.requests
         return True
@@ -152,10 +154,11 @@ class Flows:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one process has moved through one open file, in READs or in WRITEs."""
+    """What one process has moved through one open file, in READs or in WRITEs; and the file's size now."""
 
     caller: Caller
     client: Client
+    size: int
 
     def joined(self, other: "Side") -> "Side":
         """Both as one: two threads of the same process."""
@@ -170,7 +173,7 @@ class Side:
             max(a.last_ns, b.last_ns),
             a.pipe_writes + b.pipe_writes,
         )
-        return Side(self.caller, client)
+        return Side(self.caller, client, self.size)
 
 
 def by_process(sides: Iterable[Side]) -> list[Side]:
@@ -188,15 +191,18 @@ class Reading:
 
     Attributes:
         path: the file, relative to the mount.
-        size: its size in bytes.
         sparse: it has fewer blocks than its size needs.
         side: who has read how much.
     """
 
     path: bytes
-    size: int
     sparse: bool
     side: Side
+
+    @property
+    def size(self) -> int:
+        """The file's size, in bytes."""
+        return self.side.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,23 +252,39 @@ class Readings:
 
 def _likeness(reading: Reading, writer: Side) -> tuple[bool, int]:
     """A whole file before one that was read a little further, the latest of several."""
-    return writer.client.write_bytes == reading.size, reading.side.client.first_ns
+    return _whole(reading, writer), reading.side.client.first_ns
 
 
 def _same_process(reading: Reading, writer: Side) -> bool:
     if reading.side.caller.pid != writer.caller.pid or not _same_time(reading, writer):
         return False
-    written, surplus = writer.client.write_bytes, reading.side.client.read_bytes - writer.client.write_bytes
-    nearly = 0 <= surplus <= min(READAHEAD, reading.side.client.read_bytes // 2)
-    return written == reading.size or nearly
+    return _whole(reading, writer) or _holed(reading, writer) or _part(reading, writer)
 
 
 def _same_group(reading: Reading, writer: Side) -> bool:
     """Two processes are a weaker sign than one, so they must have moved a whole file."""
     group = writer.caller.group
-    if not group or reading.side.caller.group != group or not _same_time(reading, writer):
-        return False
-    return 0 < writer.client.write_bytes == reading.size <= reading.side.client.read_bytes
+    same = group != 0 and reading.side.caller.group == group
+    return same and _same_time(reading, writer) and _whole(reading, writer)
+
+
+def _whole(reading: Reading, writer: Side) -> bool:
+    """All of the source was read, all of the destination written, and now they are of one size."""
+    moved = min(reading.side.client.read_bytes, writer.client.write_bytes)
+    return 0 < reading.size == writer.size <= moved
+
+
+def _holed(reading: Reading, writer: Side) -> bool:
+    """Two files of one size, one of which was not written where the other has holes or zeros."""
+    read, written = reading.side.client.read_bytes, writer.client.write_bytes
+    return reading.size == writer.size and 0 < written <= read
+
+
+def _part(reading: Reading, writer: Side) -> bool:
+    """A part of the source, read a little further than it was written. Who reads all of a file and writes
+    less has made something else of it."""
+    read, written = reading.side.client.read_bytes, writer.client.write_bytes
+    return read < reading.size and 0 <= read - written <= min(READAHEAD, read // 2)
 
 
 def _same_time(reading: Reading, writer: Side) -> bool:

@@ -141,6 +141,8 @@ class Reporter:
         dispatch = BY_DRIVER.get(driver, "unknown")
         path = {"fallback": "kernel-splice", "bypassed": "client"}.get(dispatch, UNKNOWN)
         wrote = writer.client
+        # What a program writes twice, as databases do, is copied once.
+        copied = min(wrote.write_bytes, writer.size)
         reader = reading.side.client if reading else None
         cause, remedy = "", ""
         if dispatch == "fallback":
@@ -156,11 +158,11 @@ class Reporter:
             asked="copy_file_range" if dispatch == "fallback" else "-",
             off_in=0,
             off_out=0,
-            length=wrote.write_bytes,
-            copied=wrote.write_bytes,
+            length=copied,
+            copied=copied,
             dispatch=dispatch,
             path=path,
-            paths={path: wrote.write_bytes},
+            paths={path: copied},
             shared=0,
             proof="written",
             rewritten=wrote.write_bytes,

@@ -194,3 +194,12 @@ def test_without_the_right_to_look_the_driver_is_unknown_and_that_is_said_once(b
 
 def _flows(found: list[Record]) -> list[Flow]:
     return [record for record in found if isinstance(record, Flow)]
+
+
+def test_the_same_source_twice_into_one_file_is_two_copies(sharing_backing: Path) -> None:
+    prepared(sharing_backing, "a")
+    with mounted(sharing_backing, "--decline", "exdev") as mount:
+        subprocess.run("cat a a > to", shell=True, cwd=mount.path, check=True, timeout=30)
+        copies = mount.copies(2)
+    told = [(copy.off_in, copy.off_out, copy.length, copy.copied, copy.dispatch) for copy in copies]
+    assert told == [(0, 0, SIZE, SIZE, "fallback"), (0, SIZE, SIZE, SIZE, "fallback")]
