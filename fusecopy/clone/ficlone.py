@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import signal
 from typing import NamedTuple
 
@@ -42,8 +41,8 @@ def _serve(destination: int, wanted: Range, asked: Asked, caller: Caller, device
     with caller.descriptor(wanted.source) as source:
         if not _would_reach_filesystem(source, destination, devices):
             raise NotServed
-        _check_limit(wanted, source, caller)
         with caller.acting():
+            _check_limit(wanted, source, caller)
             files.flush(source)
             files.flush(destination)
             token = files.offer(source, asked, wanted.offset, wanted.length)
@@ -68,15 +67,13 @@ def _would_reach_filesystem(source: int, destination: int, devices: Devices) -> 
 
 def _check_limit(wanted: Range, source: int, caller: Caller) -> None:
     """The caller's RLIMIT_FSIZE, as generic_remap_checks has it: the server is under its own."""
-    try:
-        limit, _ = resource.prlimit(caller.thread, resource.RLIMIT_FSIZE)
-    except OSError:
-        raise NotServed from None
+    limit = caller.file_size_limit()
     length = wanted.length or os.fstat(source).st_size - wanted.offset
-    if limit == resource.RLIM_INFINITY or length <= 0:
+    if limit is None or length <= 0 or wanted.to + length <= limit:
         return
+    # What has no clones says so first; this asks, and does nothing else.
+    files.offer(source, Asked.FIDEDUPERANGE, 0, 0)
     if wanted.to >= limit:
         signal.pidfd_send_signal(caller.pidfd, signal.SIGXFSZ)
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    if wanted.to + length > limit:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
