@@ -37,6 +37,12 @@ expected = b"c" * 4096 + b"d" * 4096 + page(b"c", 14)
 for found in (map_b[:], os.pread(reader, SIZE, 0), os.pread(a, SIZE, 0)):
     assert found == expected
 
+map_a[:] = page(b"h")
+fcntl.ioctl(b, FICLONE, a)
+assert map_b[:] == os.pread(reader, SIZE, 0) == page(b"h")
+map_a[:] = expected
+fcntl.ioctl(b, FICLONE, a)
+
 # Afterwards neither sees what is written to the other.
 map_a[:4096] = b"e" * 4096
 os.pwrite(b, b"f" * 4096, 8192)
@@ -53,6 +59,8 @@ assert os.pread(reader, SIZE, 0) == b"g" * 4096 + b"e" * 4096 + page(b"g", 14)
 
 # A destination that grows has its new size at once, for stat, read and mmap.
 clone_range(a, b, 0, SIZE, 2 * SIZE)
+with open("c", "wb", 0) as file:
+    assert os.copy_file_range(b, file.fileno(), SIZE, 2 * SIZE, 0) == SIZE
 assert os.fstat(b).st_size == os.stat("b").st_size == 3 * SIZE
 assert os.pread(reader, SIZE, SIZE) == bytes(SIZE)
 with mmap.mmap(b, 3 * SIZE) as grown:

@@ -48,9 +48,8 @@ def test_status_is_the_commands(tmp_path: Path, command: Sequence[str], status: 
 
 
 def test_command_not_found_is_told(tmp_path: Path) -> None:
-    assert (
-        served("/nonexistent", cwd=tmp_path).stderr == "fusecopy: /nonexistent: No such file or directory\n"
-    )
+    told = served("/nonexistent", cwd=tmp_path).stderr
+    assert told == "fusecopy: /nonexistent: No such file or directory\n"
 
 
 def test_options_of_the_command_are_its_own(tmp_path: Path) -> None:
