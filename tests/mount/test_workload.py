@@ -7,12 +7,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from fusecopy.dispatch.records import Copy, Lost, Record
+from tests import loopfs
 from tests.loopfs import MIB
 from tests.mounted import FUSECOPY, Mounted, mounted
 from tests.observe.tracing import tracefs
@@ -29,6 +31,7 @@ pytestmark = [
 __all__ = ["tracefs"]
 
 SIZE = MIB
+GIB = 1024 * MIB
 
 Told = tuple[str, str, str]
 """Dispatch, driver, and the path; `shared` for whichever path shares on the file system."""
@@ -112,6 +115,17 @@ def fill(top: Path, other: Path) -> None:
     subprocess.run([*git, "commit", "-q", "-m", "one file"], check=True, timeout=30)
 
 
+@pytest.fixture
+def sources(kind: str, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """Two directories to serve, filled, on a file system of their own."""
+    with loopfs.mounted(kind, tmp_path, size=GIB) as filesystem:
+        top, other = filesystem / "top", filesystem / "other"
+        for directory in (top, other):
+            directory.mkdir()
+        fill(top, other)
+        yield top, other
+
+
 def offloaded(kind: str) -> str:
     """The path of the default ladder that carries a whole file."""
     return "copy_file_range" if kind == "ext4" else "reflink"
@@ -147,16 +161,10 @@ def _counted(records: list[Record], wanted: set[str]) -> list[Copy]:
 
 
 @pytest.mark.parametrize("kind", ["btrfs", "xfs", "ext4"])
-def test_every_copy_has_one_right_record_and_all_sides_agree(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_every_copy_has_one_right_record_and_all_sides_agree(kind: str, sources: tuple[Path, Path]) -> None:
     for tool in ("git", "rsync", "xfs_io"):
         assert shutil.which(tool), f"{tool} is not installed"
-    root = request.getfixturevalue(kind) / "workload"
-    top, other = root / "top", root / "other"
-    for directory in (top, other):
-        directory.mkdir(parents=True)
-    fill(top, other)
+    top, other = sources
     with mounted(other) as second, mounted(top) as mount:
         commands, expected = script(mount.path, second.path)
         audited = subprocess.run(
@@ -172,19 +180,14 @@ def test_every_copy_has_one_right_record_and_all_sides_agree(
     for name in found.keys() - expected.keys():
         check(found[name], Expected("git", WRITTEN), offloaded(kind))
         assert found[name].src == name.replace("clone", "repository")
-    shutil.rmtree(root)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("kind", ["btrfs", "xfs", "ext4"])
-def test_soak(kind: str, request: pytest.FixtureRequest) -> None:
+def test_soak(kind: str, sources: tuple[Path, Path]) -> None:
     """Rounds of random copies, some at once, for FUSECOPY_SOAK_MINUTES shared by three file systems."""
-    root = request.getfixturevalue(kind) / "soak"
-    top, other = root / "top", root / "other"
-    for directory in (top, other):
-        directory.mkdir(parents=True)
-    fill(top, other)
+    top, other = sources
     until = time.monotonic() + float(os.environ.get("FUSECOPY_SOAK_MINUTES", "30")) * 60 / 3
     seed = 0
     with mounted(other) as second, mounted(top) as mount:
@@ -202,7 +205,6 @@ def test_soak(kind: str, request: pytest.FixtureRequest) -> None:
             for name, wanted in expected.items():
                 check(found[name], wanted, offloaded(kind))
                 (mount.path / name).unlink()
-    shutil.rmtree(root)
     print(f"{kind}: {seed} rounds, no disagreement")
 
 

@@ -170,9 +170,10 @@ def test_one_place_that_is_not_flagged_shared(backing: Name) -> None:
 
 
 def test_subvolumes_share_although_st_dev_differs(btrfs: Name) -> None:
-    for name in ("one", "two"):
-        loopfs.run("btrfs", "subvolume", "create", btrfs / name)
-    with pair(btrfs / "one", noise(BLOCK * 4), other=btrfs / "two") as files:
+    volumes = [btrfs / "subvolume-a", btrfs / "subvolume-b"]
+    for volume in volumes:
+        loopfs.run("btrfs", "subvolume", "create", volume)
+    with pair(volumes[0], noise(BLOCK * 4), other=volumes[1]) as files:
         assert os.fstat(files.source).st_dev != os.fstat(files.destination).st_dev
         outcome = carry(files.request(4 * BLOCK))
         assert prove(files.request(4 * BLOCK), outcome) == proven(4 * BLOCK)
