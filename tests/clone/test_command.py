@@ -1,6 +1,9 @@
 """`fusecopy run` and `fusecopy shell` end, stop and take signals as the command they run."""
 
 import os
+import pty
+import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +17,8 @@ from tests.conftest import require
 from tests.loopfs import MIB
 from tests.mounted import FUSECOPY, mounted
 from tests.reflink.files import noise
+
+ANSWER_SECONDS = 15
 
 ANSWERING = """
 import signal, sys
@@ -94,6 +99,54 @@ def test_stopped_command_stops_the_supervisor(tmp_path: Path) -> None:
         run.send_signal(signal.SIGCONT)
         assert run.stdout.readline() == "again\n"
         assert run.wait(10) == 5
+
+
+class Terminal:
+    """An interactive shell with job control on a terminal of its own."""
+
+    def __init__(self) -> None:
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.execvp("bash", ["bash", "--norc", "--noediting", "-i"])
+
+    def type(self, text: str, until: str) -> None:
+        """Type, and wait for what must come."""
+        os.write(self._fd, text.encode())
+        seen = b""
+        while until.encode() not in seen:
+            readable, _, _ = select.select([self._fd], [], [], ANSWER_SECONDS)
+            assert readable, seen
+            seen += os.read(self._fd, 4096)
+
+    def end(self) -> None:
+        """End the shell; what is left of its jobs gets the hangup of the terminal."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.close(self._fd)
+        os.waitpid(self.pid, 0)
+
+
+WAKING = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGCONT, lambda *_: print("woken", flush=True))
+print("ready", flush=True)
+while True: signal.pause()
+"""
+
+
+def test_job_control(tmp_path: Path) -> None:
+    if not shutil.which("bash"):
+        pytest.skip("missing here: bash")
+    (tmp_path / "waking.py").write_text(WAKING)
+    terminal = Terminal()
+    try:
+        terminal.type(f"{FUSECOPY} run {sys.executable} {tmp_path}/waking.py\n", "ready")
+        terminal.type("\x1a", "Stopped")
+        terminal.type("fg\n", "woken")
+        terminal.type("\x03", "^C")
+        terminal.type("echo sta''tus $?\n", "status 130")  # quoted, because the terminal echoes the line
+    finally:
+        terminal.end()
 
 
 def test_shell_works_in_its_mount(btrfs: Path) -> None:
