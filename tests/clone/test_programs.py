@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from fusecopy.copying.sharing import shared_bytes
-from tests.clone.running import plain, program, said, served
+from tests.clone.running import AS_NOBODY, plain, program, said, served
 from tests.conftest import require
 from tests.loopfs import MIB
+from tests.mount.ordinary import nobodys_mount
+from tests.mount.sides import NOBODY
 from tests.mounted import FUSECOPY, Mounted, mounted
 from tests.reflink.files import noise
 
@@ -238,3 +240,16 @@ def test_nested_run_is_served_by_the_outer(btrfs: Path) -> None:
     with _served_file(btrfs, "nested") as mount:
         assert said(served(FUSECOPY, "run", "cp", "--reflink=always", "a", "b", cwd=mount.path)) == ""
         assert mount.copies(1)[0].asked == "FICLONE"
+
+
+def test_ordinary_users_mount(btrfs: Path) -> None:
+    """Server, supervisor and program are all nobody's."""
+    with nobodys_mount(btrfs) as mount:
+        # Root cannot go there.
+        enter = f"cd {mount.path} && head -c {SIZE} /dev/urandom > a"
+        script = f"{enter} && cp --reflink=always a b && filefrag -v b"
+        told = said(served("sh", "-c", script, cwd=Path("/"), prefix=AS_NOBODY))
+        copy = next(copy for copy in mount.copies(1) if copy.asked == "FICLONE")
+        assert shared(mount.backing / "a", mount.backing / "b") == SIZE
+    assert "shared" in told
+    assert (copy.uid, copy.comm, copy.dispatch, copy.shared) == (NOBODY, "cp", "dispatched", SIZE)
