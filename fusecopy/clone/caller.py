@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from fusecopy.clone._native import ffi, lib
 from fusecopy.clone.listener import Call, Listener, NotServed
 
-FILE_SIZE = b"Max file size"
-
 Buffer = bytes | bytearray | memoryview
 
 
@@ -76,13 +74,6 @@ class Caller:
             moved = -1
         if moved != len(data):
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-
-    def file_size_limit(self) -> int | None:
-        """RLIMIT_FSIZE in bytes; None where there is none. Read here because prlimit(2) would want
-        CAP_SYS_RESOURCE of a root that serves others."""
-        with open(f"/proc/{self.thread}/limits", "rb") as limits:
-            words = next(line for line in limits if line.startswith(FILE_SIZE))[len(FILE_SIZE) :].split()
-        return None if words[0] == b"unlimited" else int(words[0])
 
     @contextmanager
     def acting(self) -> Iterator[None]:

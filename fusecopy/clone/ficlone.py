@@ -11,6 +11,7 @@ from fusecopy.clone.caller import Caller
 from fusecopy.clone.files import Devices
 from fusecopy.clone.listener import Call, NotServed
 from fusecopy.ioctls import Asked
+from fusecopy.observe.caller import file_size_limit
 
 
 class Range(NamedTuple):
@@ -66,8 +67,8 @@ def _would_reach_filesystem(source: int, destination: int, devices: Devices) -> 
 
 
 def _check_limit(wanted: Range, source: int, caller: Caller) -> None:
-    """The caller's RLIMIT_FSIZE, as generic_remap_checks has it: the server is under its own."""
-    limit = caller.file_size_limit()
+    """The caller's RLIMIT_FSIZE, as generic_remap_checks has it; the server looks at ours."""
+    limit = file_size_limit(caller.thread)
     length = wanted.length or os.fstat(source).st_size - wanted.offset
     if limit is None or length <= 0 or wanted.to + length <= limit:
         return

@@ -21,7 +21,7 @@ from fusecopy.filesystem.offers import Offered, Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.reports import Reporter
 from fusecopy.ioctls import EXTENTS, MAPPED, Asked, Clone, Cloned, Offer
-from fusecopy.observe.caller import Caller, identify, in_ioctl
+from fusecopy.observe.caller import Caller, file_size_limit, identify, in_ioctl
 
 LARGEST_OFFSET = (1 << 63) - 1
 
@@ -84,6 +84,9 @@ class Clones:
     def _reflink(self, request: Request, length: int, destination: OpenFile, ctx: Context) -> None:
         """FICLONERANGE as the caller, so that the backing drops setuid bits as it would for the caller
         (file_remove_privs: who has CAP_FSETID keeps them); then let the kernel forget what it knew."""
+        limit = file_size_limit(ctx.pid)
+        if limit is not None and request.offset_out + request.length > limit:
+            raise _error(errno.EFBIG)  # which the kernel checks of every other way to write
         with self._credentials.of(ctx):
             calls.clone_range(
                 request.source, request.offset_in, length, request.destination, request.offset_out

@@ -33,6 +33,8 @@ DRIVERS = {
 """By number on x86-64: read, pread64, readv, preadv, preadv2 and the writes alike; -1 is a page fault."""
 
 
+FILE_SIZE = b"Max file size"
+
 IOCTL = b"16 "
 """ioctl(2), likewise."""
 
@@ -154,6 +156,17 @@ def in_ioctl(thread: int) -> bool:
             return syscall.read().startswith(IOCTL)
     except OSError:
         return False
+
+
+def file_size_limit(thread: int) -> int | None:
+    """RLIMIT_FSIZE in bytes; None where there is none, or the thread is gone. Read here because prlimit(2)
+    would want CAP_SYS_RESOURCE even of a root that asks of others."""
+    try:
+        with open(f"/proc/{thread}/limits", "rb") as limits:
+            words = next(line for line in limits if line.startswith(FILE_SIZE))[len(FILE_SIZE) :].split()
+    except OSError:
+        return None
+    return None if words[0] == b"unlimited" else int(words[0])
 
 
 def _path(thread: int, descriptor: bytes) -> bytes:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -156,6 +157,18 @@ def test_access_modes_count(mount: Mounted, pair: tuple[int, int]) -> None:
         into = fd if of == 1 else destination
         assert code(partial(files.clone, into, token, 0, 0)) == "EBADF"
         os.close(fd)
+    assert os.fstat(destination).st_size == 0
+
+
+def test_file_size_limit_counts(pair: tuple[int, int]) -> None:
+    source, destination = pair
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    token = files.offer(source, Asked.FICLONE, 0, 0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        assert code(partial(files.clone, destination, token, 0, 0)) == "EFBIG"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.fstat(destination).st_size == 0
 
 
