@@ -18,7 +18,7 @@ WRITABLE = (os.O_WRONLY, os.O_RDWR)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What an open file is."""
+    """What an open file is: its filesystem, its st_mode, and its flags as fcntl(F_GETFL) tells them."""
 
     device: int
     mode: int

@@ -4,7 +4,6 @@ Run natively on the backing and under `fusecopy run` in the mount; both must pri
 directory on another filesystem, and optionally a prefix of the cells' names.
 """
 
-import array
 import ctypes
 import errno
 import json
@@ -52,10 +51,8 @@ def make(name: str, size: int, seed: int = 1, mode: int = 0o644) -> Path:
 
 
 def ioctl(fd: int, command: int, argument: object) -> str:
-    ctypes.set_errno(0)
-    if libc.ioctl(fd, ctypes.c_ulong(command), argument) == 0:
-        return "0"
-    return errno.errorcode[ctypes.get_errno()]
+    failed = libc.ioctl(fd, ctypes.c_ulong(command), argument)
+    return errno.errorcode[ctypes.get_errno()] if failed else "0"
 
 
 def state(path: Path) -> Result:
@@ -332,7 +329,7 @@ def add_nonsense() -> None:
         cell(f"FICLONE of descriptor {number}", raw(FICLONE, ctypes.c_long(number)))
     cell("FICLONE on no descriptor", raw(FICLONE, ctypes.c_long(0), ""))
     cell("FICLONE signed as int", raw(FICLONE | 0xFFFFFFFF00000000, ctypes.c_long(-1)))
-    room = array.array("B", bytes(32 + 56))
+    room = bytearray(32 + 56)
     cell(
         "FIEMAP signed as int",
         raw(FIEMAP | 0xFFFFFFFF00000000, (ctypes.c_char * len(room)).from_buffer(room)),
