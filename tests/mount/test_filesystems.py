@@ -39,7 +39,7 @@ def test_files_of_two_filesystems_are_not_taken_for_hard_links(btrfs: Path) -> N
 
 def test_a_filesystem_that_is_one_file(btrfs: Path) -> None:
     require("fuse")
-    backing = btrfs / "bound"
+    backing = btrfs / "bound-file"
     backing.mkdir()
     (backing / "source").write_bytes(b"bound")
     (backing / "target").touch()
