@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def data_map(fd: int) -> list[tuple[int, int]]:
     """The stretches of data as lseek(2) finds them."""
     stretches: list[tuple[int, int]] = []
     end = 0
-    while (start := outcome(lambda: os.lseek(fd, end, os.SEEK_DATA))) != "ENXIO":
+    while (start := outcome(partial(os.lseek, fd, end, os.SEEK_DATA))) != "ENXIO":
         end = os.lseek(fd, start, os.SEEK_HOLE)
         stretches.append((start, end))
     return stretches
