@@ -9,13 +9,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusecopy import mounts
 from fusecopy.dispatch.reader import follow
 from fusecopy.dispatch.records import Copy, Record
+from fusecopy.errors import UnmountError
 
 FUSECOPY = str(Path(sys.executable).with_name("fusecopy"))
 READY_SECONDS = 30.0
@@ -144,7 +145,8 @@ def _end(mount: Mounted) -> None:
     except subprocess.TimeoutExpired:
         left = mounts.at(str(mount.path))
         if left:
-            mounts.abort(left)
+            with suppress(UnmountError):  # without fusectl the kill below has to do
+                mounts.abort(left)
         mount.process.kill()
         mount.process.wait(END_SECONDS)
     finally:

@@ -239,4 +239,7 @@ def _refusal(request: Request, outcome: Outcome) -> Refusal | None:
             request.source, request.destination, failed.offset_in, failed.offset_out, failed.length
         )
         return explain(part, failed.path, failed.errno)
-    return explain(request, Path.COPY_FILE_RANGE, outcome.errno) if outcome.errno else None
+    # Differing content ends a dedupe without an errno of its own; what is refused before any attempt, the
+    # call itself is refused.
+    path = outcome.attempts[-1].path if outcome.attempts else Path.COPY_FILE_RANGE
+    return explain(request, path, outcome.errno) if outcome.errno else None

@@ -11,8 +11,6 @@ from pathlib import Path
 from fusecopy import mounts
 from tests.mounted import FUSECOPY
 
-DEV_FUSE = Path("/dev/fuse")
-
 NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--")
 """Put before a command, makes it an ordinary user's."""
 
@@ -82,14 +80,3 @@ def running(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-@contextmanager
-def fuse_for_everybody() -> Iterator[None]:
-    """/dev/fuse as udev makes it, for ordinary users."""
-    mode = DEV_FUSE.stat().st_mode
-    DEV_FUSE.chmod(0o666)
-    try:
-        yield
-    finally:
-        DEV_FUSE.chmod(mode & 0o777)

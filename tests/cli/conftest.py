@@ -7,6 +7,7 @@ import pytest
 from tests.cli import commands
 from tests.cli.commands import Place
 from tests.conftest import require
+from tests.mount.ordinary import fuse_for_all
 
 
 @pytest.fixture
@@ -20,5 +21,5 @@ def place() -> Iterator[Place]:
 def everybody() -> Iterator[None]:
     """Ordinary users may use FUSE while the test runs."""
     require("fuse", "root")
-    with commands.fuse_for_everybody():
+    with fuse_for_all():
         yield

@@ -10,8 +10,9 @@ import pytest
 
 from fusecopy.dispatch.records import Copy, Requests
 from tests import loopfs
-from tests.cli.commands import NOBODY, fuse_for_everybody
+from tests.cli.commands import NOBODY
 from tests.loopfs import MIB
+from tests.mount.ordinary import fuse_for_all
 from tests.mounted import Mounted, mounted
 from tests.reflink.files import noise
 
@@ -33,7 +34,7 @@ def mount(sharing_backing: Path) -> Iterator[Mounted]:
         # The directories of pytest are root's alone.
         with (
             loopfs.mount(Path(directory) / "backing", "--bind", str(sharing_backing)) as backing,
-            fuse_for_everybody(),
+            fuse_for_all(),
             mounted(backing, prefix=NOBODY) as there,
         ):
             yield there
