@@ -13,6 +13,7 @@ import click
 from fusecopy import mounts
 from fusecopy.cli import options
 from fusecopy.cli.daemon import log_to, run_in_background
+from fusecopy.cli.notify import notify
 from fusecopy.errors import (
     BackingError,
     FuseUnavailableError,
@@ -90,10 +91,18 @@ def start(
 
     if foreground:
         log_to(None)
-        serve(lambda: click.echo(_mounted(config, os.getpid())))
+        try:
+            serve(lambda: _say_ready(config))
+        finally:
+            notify("STOPPING=1")
     else:
         pid = run_in_background(serve, config.log.with_suffix(".diagnostics"))
         click.echo(_mounted(config, pid))
+
+
+def _say_ready(config: "Config") -> None:
+    click.echo(_mounted(config, os.getpid()))
+    notify("READY=1")
 
 
 def _mounted(config: "Config", pid: int) -> str:
