@@ -38,10 +38,11 @@ class Offers:
         """Remember an offer, drop those that have become too old, and return the secret.
 
         Raises:
-            OSError: EOPNOTSUPP where the thread has no number in this pid namespace.
+            OSError: ENOTTY, as if there were no such ioctl and with it the kernel's own answer to the
+                program, where the thread has no number in this pid namespace.
         """
         if not thread:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
         now = time.monotonic()
         made = Offered(source, offer, secrets.token_bytes(SECRET_BYTES), now + OFFERED_SECONDS)
         with self._lock:

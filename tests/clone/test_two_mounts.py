@@ -135,7 +135,7 @@ def test_servers_in_different_namespaces_give_exdev(btrfs: Path, apart: Sequence
         done = served("cp", "--reflink=always", there.path / "a", "b", cwd=here.path)
         assert "Invalid cross-device link" in done.stderr
         back = served("cp", "--reflink=always", here.path / "b", there.path / "c", cwd=here.path)
-        assert back.returncode == 1
+        assert "Invalid cross-device link" in back.stderr
         assert (here.path / "b").read_bytes() == (there.path / "c").read_bytes() == b""
 
 
