@@ -6,6 +6,9 @@ as the number says. A clone takes two of them, because an ioctl reaches the serv
 on the source gives a token, CLONE on the destination uses it. So only who has both files open can have
 anything cloned, with the access modes of these two.
 
+The two may be on different mounts, whose filesystem behind them is one: the token says which server has the
+offer, and the destination's asks that one for it (fusecopy.filesystem.peers).
+
 Integers are in the machine's order: both sides are on one machine.
 """
 
@@ -27,9 +30,13 @@ def _iowr(number: int, size: int) -> int:
     return 3 << 30 | size << 16 | 0xFC << 8 | number
 
 
-TOKEN_BYTES = 16
+SERVER_BYTES = 8
+SECRET_BYTES = 16
+TOKEN_BYTES = SERVER_BYTES + SECRET_BYTES
+"""A token: which server has the offer, and what proves that it was given out for it."""
 
 _OFFER = struct.Struct("=Q QQ")
+OFFER_BYTES = _OFFER.size
 _CLONE = struct.Struct(f"={TOKEN_BYTES}s Q q")
 _CLONED = struct.Struct("=Q Q")
 
@@ -45,7 +52,7 @@ MAPPED = struct.Struct("=q")
 
 MAP_BYTES = MAPPED.size + FIEMAP_BYTES + EXTENTS * EXTENT_BYTES
 
-OFFER = _iowr(1, _OFFER.size)
+OFFER = _iowr(1, OFFER_BYTES)
 CLONE = _iowr(2, _CLONE.size)
 FIEMAP = _iowr(3, MAP_BYTES)
 

@@ -71,6 +71,15 @@ def of(path: bytes) -> Mount | None:
     return found
 
 
+def behind(path: bytes) -> bytes:
+    """Where a file in a mount of fusecopy lies on the backing; other absolute paths as they are."""
+    mount = of(path)
+    if mount is None or mount.fstype != FSTYPE:
+        return path
+    inside = os.path.relpath(path, os.fsencode(mount.mountpoint))
+    return os.path.join(os.fsencode(mount.source), inside)
+
+
 def unmount(mountpoint: str, lazy: bool = False) -> None:
     """Take a mount away, with `lazy` also while it is busy.
 

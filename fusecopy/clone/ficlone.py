@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fusecopy.clone import files
 from fusecopy.clone._native import ffi
 from fusecopy.clone.caller import Caller
-from fusecopy.clone.files import Devices
+from fusecopy.clone.files import Devices, Kind
 from fusecopy.clone.listener import Call, NotServed
 from fusecopy.ioctls import Asked
 from fusecopy.observe.caller import file_size_limit
@@ -40,8 +40,7 @@ def ficlonerange(call: Call, caller: Caller, devices: Devices) -> None:
 
 def _serve(destination: int, wanted: Range, asked: Asked, caller: Caller, devices: Devices) -> None:
     with caller.descriptor(wanted.source) as source:
-        if not _would_reach_filesystem(source, destination, devices):
-            raise NotServed
+        _check(files.kind(source), files.kind(destination), devices)
         with caller.acting():
             _check_limit(wanted, source, caller)
             files.flush(source)
@@ -52,18 +51,32 @@ def _serve(destination: int, wanted: Range, asked: Asked, caller: Caller, device
             os.fstat(destination)
 
 
-def _would_reach_filesystem(source: int, destination: int, devices: Devices) -> bool:
-    """Whether the kernel would find no mistake before it asks the filesystem (vfs_clone_file_range)."""
-    one, other = files.kind(source), files.kind(destination)
-    return (
-        one.device == other.device
-        and one.device in devices
-        and one.regular
-        and other.regular
-        and one.readable
-        and other.writable
-        and not other.flags & os.O_APPEND
-    )
+def _check(source: Kind, destination: Kind, devices: Devices) -> None:
+    """What the kernel would find before it asks the filesystem (vfs_clone_file_range).
+
+    Raises:
+        NotServed: it does find that.
+        OSError: of two mounts of ours it would say EXDEV at once; this it says where one filesystem has both,
+            as the one behind them may.
+    """
+    if source.device not in devices or destination.device not in devices:
+        raise NotServed
+    code = _mistake(source, destination)
+    if code and source.device == destination.device:
+        raise NotServed
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def _mistake(source: Kind, destination: Kind) -> int:
+    """An errno of generic_file_rw_checks, or 0."""
+    if source.directory or destination.directory:
+        return errno.EISDIR
+    if not (source.regular and destination.regular):
+        return errno.EINVAL
+    if not (source.readable and destination.writable) or destination.flags & os.O_APPEND:
+        return errno.EBADF
+    return 0
 
 
 def _check_limit(wanted: Range, source: int, caller: Caller) -> None:

@@ -36,18 +36,18 @@ def fidedupe(call: Call, caller: Caller, devices: Devices) -> None:
                 info.bytes_deduped = 0
                 info.status = lib.FILE_DEDUPE_RANGE_SAME
                 try:
-                    _serve(source, kind, request, info, caller)
+                    _serve(source, request, info, caller, devices)
                 except OSError as error:
                     info.status = -(error.errno or errno.EIO)
         caller.write(call.argument, memory)
 
 
-def _serve(source: int, kind: Kind, request: Any, info: Any, caller: Caller) -> None:
+def _serve(source: int, request: Any, info: Any, caller: Caller, devices: Devices) -> None:
     """One destination. Raises OSError for what is its status."""
     with caller.descriptor(info.dest_fd) as destination:
         if info.reserved:
             raise OSError(errno.EINVAL, "reserved")
-        _check(kind, files.kind(destination))
+        _check(files.kind(destination), devices)
         files.flush(destination)
         token = files.offer(source, Asked.FIDEDUPERANGE, request.src_offset, request.src_length)
         cloned = files.clone(destination, token, info.dest_offset, caller.thread)
@@ -56,9 +56,10 @@ def _serve(source: int, kind: Kind, request: Any, info: Any, caller: Caller) -> 
     info.bytes_deduped = cloned.deduped
 
 
-def _check(source: Kind, destination: Kind) -> None:
-    """What the kernel would find before it asks the filesystem (vfs_dedupe_file_range_one)."""
-    if destination.device != source.device:
+def _check(destination: Kind, devices: Devices) -> None:
+    """What the kernel would find before it asks the filesystem (vfs_dedupe_file_range_one); of two mounts of
+    ours their servers find whether one filesystem is behind both."""
+    if destination.device not in devices:
         raise OSError(errno.EXDEV, "another filesystem")
     if destination.directory:
         raise OSError(errno.EISDIR, "a directory")

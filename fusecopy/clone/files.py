@@ -85,9 +85,17 @@ def offer(source: int, asked: ioctls.Asked, offset: int, length: int) -> bytes:
 
 
 def clone(destination: int, token: bytes, offset: int, thread: int) -> ioctls.Cloned:
-    """Clone or dedupe what was offered, on behalf of `thread`. OSError with the backing's errno."""
+    """Clone or dedupe what was offered, on behalf of `thread`.
+
+    Raises:
+        OSError: with the backing's errno; or EXDEV, the kernel's own of two mounts, where the destination's
+            server does not get the source from the other, is older, or may not be asked by this user.
+    """
     data = bytearray(ioctls.Clone(token, offset, thread).pack())
-    fcntl.ioctl(destination, ioctls.CLONE, data, True)
+    try:
+        _ask(destination, ioctls.CLONE, data)
+    except NotServed:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV)) from None
     return ioctls.Cloned.unpack(bytes(data))
 
 

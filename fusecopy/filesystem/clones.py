@@ -9,6 +9,9 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pyfuse3
 
@@ -17,23 +20,32 @@ from fusecopy.copying.records import Attempt, Outcome, Path, Request
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.copies import carried, shared_before
-from fusecopy.filesystem.offers import Offered, Offers
+from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
+from fusecopy.filesystem.peers import Door, Source, fetched
 from fusecopy.filesystem.reports import Reporter
-from fusecopy.ioctls import EXTENTS, MAPPED, Asked, Clone, Cloned, Offer
+from fusecopy.ioctls import EXTENTS, MAPPED, SERVER_BYTES, Asked, Clone, Cloned, Offer
 from fusecopy.observe.caller import Caller, file_size_limit, identify, in_ioctl
 
 LARGEST_OFFSET = (1 << 63) - 1
 
 
 class Clones:
-    """Answers OFFER, CLONE and FIEMAP. Methods raise OSError and may run in any thread."""
+    """Answers OFFER, CLONE and FIEMAP. Methods raise OSError and may run in any thread.
 
-    def __init__(self, files: OpenFiles, reporter: Reporter, credentials: Credentials) -> None:
+    Attributes:
+        door: where the servers of other mounts ask for what was offered here.
+    """
+
+    def __init__(
+        self, files: OpenFiles, reporter: Reporter, credentials: Credentials, mountpoint: str
+    ) -> None:
         self._files = files
         self._reporter = reporter
         self._credentials = credentials
+        self._mountpoint = os.fsencode(mountpoint)
         self._offers = Offers()
+        self.door = Door(self._for_another)
 
     def offer(self, fh: int, data: bytes, ctx: Context) -> bytes:
         """Let the calling thread clone from this open file next. Does not block."""
@@ -44,37 +56,51 @@ class Clones:
         source = self._files.get(fh)
         if offer.asked is Asked.FIDEDUPERANGE:
             kernel.check_dedupe(source.fd, offer.offset, offer.length)
-        return self._offers.make(source, offer, ctx.pid)
+        return self.door.name + self._offers.make(source, offer, ctx.pid)
 
     def clone(self, fh: int, data: bytes, ctx: Context) -> bytes:
         """Clone or dedupe what the thread has offered into this open file. Blocks."""
         call = Clone.unpack(data)
-        offered = self._offers.take(call.token, ctx.pid)
         destination = self._files.get(fh)
+        server, secret = call.token[:SERVER_BYTES], call.token[SERVER_BYTES:]
+        ours = server == self.door.name
+        with self._taken(secret, ctx.pid) if ours else fetched(server, secret, ctx.pid) as source:
+            offer = source.offer
+            length = _length(source.fd, offer)
+            request = Request(source.fd, destination.fd, offer.offset, call.offset, length)
+            return self._carry(request, source, destination, call, ctx)
+
+    @contextmanager
+    def _taken(self, secret: bytes, thread: int) -> Iterator[Source]:
+        """What a thread has offered here."""
+        offered = self._offers.take(secret, thread)
         # The source may be closed meanwhile, and its number be another file's.
-        with self._files.borrowed(offered.source) as source:
-            request = Request(
-                source, destination.fd, offered.offer.offset, call.offset, _length(source, offered.offer)
-            )
-            return self._carry(request, offered, destination, call, ctx)
+        with self._files.borrowed(offered.source) as fd:
+            yield Source(fd, offered.offer, offered.source.inode.path())
+
+    @contextmanager
+    def _for_another(self, secret: bytes, thread: int) -> Iterator[Source]:
+        """The same for the server of another mount."""
+        with self._taken(secret, thread) as source:
+            yield replace(source, path=os.path.join(self._mountpoint, source.path))
 
     def _carry(
-        self, request: Request, offered: Offered, destination: OpenFile, call: Clone, ctx: Context
+        self, request: Request, source: Source, destination: OpenFile, call: Clone, ctx: Context
     ) -> bytes:
         begun, before = time.monotonic_ns(), _before(request)
         answer, code, copied = Cloned(0, 0), 0, 0
         try:
-            if offered.offer.asked is Asked.FIDEDUPERANGE:
+            if source.offer.asked is Asked.FIDEDUPERANGE:
                 answer = self._dedupe(request, destination, ctx)
                 copied = answer.deduped
             else:
-                self._reflink(request, offered.offer.length, destination, ctx)
+                self._reflink(request, source.offer.length, destination, ctx)
                 copied = request.length
         except OSError as error:
             code = error.errno or errno.EIO
-        outcome = _outcome(request, offered.offer.asked, answer, code, copied)
+        outcome = _outcome(request, source.offer.asked, answer, code, copied)
         caller = _caller(call.thread, ctx)
-        copy = carried(caller, offered.offer.asked.name, offered.source, request, outcome, before, begun)
+        copy = carried(caller, source.offer.asked.name, source.path, request, outcome, before, begun)
         copy.driver = "ioctl"
         self._reporter.carried(copy, destination.inode)
         if code:

@@ -99,7 +99,7 @@ class Copies:
         plan = _plan(self.policy, how)
         before = shared_before(request)
         outcome = carry(request, plan.ladder, Budget(), lambda: self._interrupted(ctx))
-        copy = carried(caller, plan.asked, source, request, outcome, before, begun)
+        copy = carried(caller, plan.asked, source.inode.path(), request, outcome, before, begun)
         if outcome.copied or _at_end(outcome):
             unfinished = not outcome.complete or length == OP47_LENGTH_LIMIT
             self._report(destination, copy, unfinished and outcome.copied > 0)
@@ -126,7 +126,7 @@ class Copies:
         plan = _plan(policy, "")
         code = getattr(errnos, policy.refuse) if policy.refuse else DECLINES[policy.decline]
         outcome = Outcome((), 0, code, complete=False)
-        copy = carried(caller, plan.asked, source, request, outcome, 0, begun)
+        copy = carried(caller, plan.asked, source.inode.path(), request, outcome, 0, begun)
         if policy.refuse:
             cause = f"The mount's policy refuses every copy with {policy.refuse}."
             copy.refusal = Refusal(code, cause, "fusecopy policy MNT refuse= takes it back.")
@@ -186,7 +186,7 @@ def shared_before(request: Request) -> int:
 def carried(
     caller: Caller,
     asked: str,
-    source: OpenFile,
+    source: bytes,
     request: Request,
     outcome: Outcome,
     before: int,
@@ -194,13 +194,14 @@ def carried(
 ) -> Carried:
     """The copy as it is reported, with the proof of what is shared now."""
     sharing: list[Sharing] = [prove(request, outcome)] if outcome.copied else []
+    left = os.fstat(request.source).st_size - request.offset_in
     return Carried(
         caller=caller,
         asked=asked,
-        source=source.inode.path(),
+        source=source,
         off_in=request.offset_in,
         off_out=request.offset_out,
-        length=min(request.length, max(source.size() - request.offset_in, outcome.copied)),
+        length=min(request.length, max(left, outcome.copied)),
         copied=outcome.copied,
         attempts=list(outcome.attempts),
         paths=outcome.carried(),

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from fusecopy.filesystem.openfiles import OpenFile
-from fusecopy.ioctls import TOKEN_BYTES, Offer
+from fusecopy.ioctls import SECRET_BYTES, Offer
 
 OFFERED_SECONDS = 10.0
 """Who offers clones next; what is older was left behind by a thread that was killed."""
@@ -16,14 +16,14 @@ OFFERED_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """An offer, the open file it was made on, and its token, which nobody can guess.
+    """An offer, the open file it was made on, and its secret, which nobody can guess.
 
-    The token matters although the thread's number is compared too: the number of a dead thread comes again.
+    The secret matters although the thread's number is compared too: the number of a dead thread comes again.
     """
 
     source: OpenFile
     offer: Offer
-    token: bytes
+    secret: bytes
     until: float
 
 
@@ -35,25 +35,26 @@ class Offers:
         self._by_thread: dict[int, Offered] = {}
 
     def make(self, source: OpenFile, offer: Offer, thread: int) -> bytes:
-        """Remember an offer, drop those that have become too old, and return the token.
+        """Remember an offer, drop those that have become too old, and return the secret.
 
         Raises:
-            OSError: EOPNOTSUPP where the thread has no number in this pid namespace.
+            OSError: ENOTTY, as if there were no such ioctl and with it the kernel's own answer to the
+                program, where the thread has no number in this pid namespace.
         """
         if not thread:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
         now = time.monotonic()
-        made = Offered(source, offer, secrets.token_bytes(TOKEN_BYTES), now + OFFERED_SECONDS)
+        made = Offered(source, offer, secrets.token_bytes(SECRET_BYTES), now + OFFERED_SECONDS)
         with self._lock:
             if any(other.until <= now for other in self._by_thread.values()):
                 self._by_thread = {key: other for key, other in self._by_thread.items() if other.until > now}
             self._by_thread[thread] = made
-        return made.token
+        return made.secret
 
-    def take(self, token: bytes, thread: int) -> Offered:
+    def take(self, secret: bytes, thread: int) -> Offered:
         """The thread's offer, once. EPERM where it has made none, or another, or long ago."""
         with self._lock:
             made = self._by_thread.pop(thread, None)
-        if made is None or made.until <= time.monotonic() or not secrets.compare_digest(made.token, token):
+        if made is None or made.until <= time.monotonic() or not secrets.compare_digest(made.secret, secret):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
         return made

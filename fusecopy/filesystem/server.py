@@ -113,6 +113,7 @@ class Server:
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
         credentials = Credentials()
         names = Names(self._inodes, credentials, config.timeout)
+        self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
         self._operations = Operations(
             Filesystem(
                 names,
@@ -120,7 +121,7 @@ class Server:
                 Files(self._inodes, names, self._files, self._accounts, credentials, config.noatime),
                 Directories(self._inodes, names),
                 self._copies,
-                Clones(self._files, self._reporter, credentials),
+                self._clones,
                 self._accounts,
             )
         )
@@ -135,7 +136,8 @@ class Server:
         faulthandler.register(signal.SIGUSR2, all_threads=True)
         libfuse.init(self._operations, self._config.mountpoint, self._config.options)
         try:
-            trio.run(self._serve, ready)
+            with self._clones.door:
+                trio.run(self._serve, ready)
         finally:
             libfuse.close(unmount=True)
             self._accounts.settle_all()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from fusecopy import mounts
 from fusecopy.copying import errnos
 from fusecopy.copying.sharing import shared_bytes
 from fusecopy.dispatch.records import Copy
@@ -178,7 +179,8 @@ def _shared(recording: Recording, told: Told) -> Iterator[Check]:
 
 def _shared_now(record: Copy, backing: bytes) -> str | None:
     """None where a file is gone or was changed since."""
-    source = os.path.join(backing, _path(record.src, record.src_b64))
+    # A source in another mount has an absolute path, and extents only behind that.
+    source = mounts.behind(os.path.join(backing, _path(record.src, record.src_b64)))
     destination = os.path.join(backing, _path(record.dst, record.dst_b64))
     limit = (datetime.fromisoformat(record.time) + CLOCK_TICK).timestamp()
     with suppress(OSError), open(source, "rb") as theirs, open(destination, "rb") as ours:

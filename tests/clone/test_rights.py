@@ -144,8 +144,9 @@ def test_token_of_another_thread_is_refused(pair: tuple[int, int]) -> None:
 
 def test_guessed_token_is_refused(pair: tuple[int, int]) -> None:
     source, destination = pair
-    files.offer(source, Asked.FICLONE, 0, 0)
-    assert code(lambda: files.clone(destination, bytes(16), 0, 0)) == "EPERM"
+    token = files.offer(source, Asked.FICLONE, 0, 0)
+    guessed = token[: ioctls.SERVER_BYTES] + bytes(ioctls.SECRET_BYTES)
+    assert code(lambda: files.clone(destination, guessed, 0, 0)) == "EPERM"
     assert os.fstat(destination).st_size == 0
 
 
