@@ -127,9 +127,11 @@ def _kernel_and_server(recording: Recording, told: Told) -> Iterator[Check]:
             yield _compare(what, _who(steps[0]), _seen(steps), _recorded(record))
     for mount, left in told.left:
         if left.pid in recording.family.pids:
-            yield Check(
-                what, False, f"{left.comm}[{left.pid}] in {mount.mountpoint}: record {left.seq}, no call"
-            )
+            # A call that fusecopy run serves is answered before the tracepoints of system calls.
+            unseen = left.driver == "ioctl"
+            why = "served by fusecopy run, no tracepoint shows it" if unseen else "no call"
+            who = f"{left.comm}[{left.pid}] in {mount.mountpoint}"
+            yield Check(what, None if unseen else False, f"{who}: record {left.seq}, {why}")
 
 
 def _seen(steps: list[Step]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.loopfs import MIB
-from tests.mounted import Mounted, mounted
+from tests.mounted import FUSECOPY, Mounted, mounted
 from tests.observe.tracing import fill, run, tracefs
 
 pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.loop, pytest.mark.usefixtures("tracefs")]
@@ -164,3 +164,18 @@ def test_lost_events_are_no_agreement(mount: Mounted) -> None:
     done = run("audit", ["sh", "-c", command], points=[mount.path], options=["--buffer", "4"])
     assert re.search(r"^lost: [1-9]\d* events of the kernel were lost", done.stderr, re.MULTILINE)
     assert done.returncode == 1
+
+
+def test_a_clone_served_by_run_cannot_be_checked_but_is_no_disagreement(mount: Mounted) -> None:
+    served: list[str | Path] = [
+        FUSECOPY,
+        "run",
+        "cp",
+        "--reflink=always",
+        mount.path / "a",
+        mount.path / "clone",
+    ]
+    done = run("audit", served, points=[mount.path])
+    assert "kernel and server: 0 agree, 0 disagree, 1 could not be checked" in done.stderr
+    assert "served by fusecopy run, no tracepoint shows it" in done.stderr
+    assert done.returncode == 0
