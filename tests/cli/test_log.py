@@ -20,51 +20,14 @@ from fusecopy.cli.log import command as log
 from fusecopy.dispatch.records import Copy, Flow, Header, Policy, Record, Requests
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import LogError, UsageError
-
-HEADER = Header(
-    time="2026-03-01T06:45:00.000+01:00",
-    schema=1,
-    fusecopy="0.1.0",
-    pyfuse3="3.5.0",
-    libfuse="3.14.0",
-    kernel="6.18.44",
-    protocol="7.45",
-    pid=4711,
-    uid=0,
-    backing="/data",
-    filesystem="btrfs",
-    mount="/mnt/copy",
-    connection=52,
-    policy="reflink",
-)
+from tests import samples
 
 MIB = 1 << 20
 
 
 def _copy(seq: int, **changes: Any) -> Copy:
-    values: dict[str, Any] = {
-        "seq": seq,
-        "time": f"2026-03-01T06:47:{seq % 60:02}.113+01:00",
-        "mono_ns": seq,
-        "pid": 9713,
-        "comm": "cp",
-        "uid": 1000,
-        "asked": "copy_file_range",
-        "src": "a",
-        "dst": "b",
-        "off_in": 0,
-        "off_out": 0,
-        "length": 1024 * MIB,
-        "copied": 1024 * MIB,
-        "dispatch": "dispatched",
-        "path": "reflink",
-        "shared": 1024 * MIB,
-        "proof": "fiemap",
-        "rewritten": 0,
-        "duration_us": 412,
-        "requests": Requests(copies=1),
-    }
-    return Copy(**{**values, **changes})
+    whole = {"length": 1024 * MIB, "copied": 1024 * MIB, "shared": 1024 * MIB, "duration_us": 412}
+    return samples.copy(seq, **{**whole, **changes})
 
 
 FALLBACK = _copy(
@@ -155,7 +118,7 @@ python3-with-a-long-name         1   4.0M      0+        0+       96
 
 
 def _write(path: Path, records: list[Record], pid: int = 4711) -> Path:
-    values = {field: getattr(HEADER, field) for field in HEADER.__struct_fields__}
+    values = {field: getattr(samples.HEADER, field) for field in samples.HEADER.__struct_fields__}
     writer = Writer(path, Header(**{**values, "pid": pid}))
     for record in records:
         writer.put(record)
@@ -323,7 +286,7 @@ def test_several_mounts_are_named() -> None:
 
 def test_follow_shows_what_comes_and_ends_on_interrupt(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    writer = Writer(path, HEADER)
+    writer = Writer(path, samples.HEADER)
     writer.put(_copy(1))
     assert writer.flush()
     with _command("-F", path) as process:

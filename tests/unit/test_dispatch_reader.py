@@ -13,56 +13,10 @@ import msgspec
 import pytest
 
 from fusecopy.dispatch.reader import current, follow, lines, read
-from fusecopy.dispatch.records import Copy, Header, Record, Requests
+from fusecopy.dispatch.records import Copy, Header, Record
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import LogError
-
-HEADER = Header(
-    time="2026-03-01T06:45:00.000+01:00",
-    schema=1,
-    fusecopy="0.1.0",
-    pyfuse3="3.5.0",
-    libfuse="3.14.0",
-    kernel="6.18.44",
-    protocol="7.45",
-    pid=4711,
-    uid=0,
-    backing="/data",
-    filesystem="btrfs",
-    mount="/mnt/copy",
-    connection=52,
-    policy="reflink",
-)
-
-
-def _header(pid: int) -> Header:
-    return msgspec.structs.replace(HEADER, pid=pid)
-
-
-def _copy(seq: int, **changes: Any) -> Copy:
-    copy = Copy(
-        seq=seq,
-        time="2026-03-01T06:47:02.113+01:00",
-        mono_ns=seq,
-        pid=9713,
-        comm="cp",
-        uid=1000,
-        asked="copy_file_range",
-        src="a",
-        dst="b",
-        off_in=0,
-        off_out=0,
-        length=4096,
-        copied=4096,
-        dispatch="dispatched",
-        path="reflink",
-        shared=4096,
-        proof="fiemap",
-        rewritten=0,
-        duration_us=40,
-        requests=Requests(copies=1),
-    )
-    return msgspec.structs.replace(copy, **changes)
+from tests import samples
 
 
 def _seqs(records: Iterator[Record]) -> list[int]:
@@ -72,7 +26,7 @@ def _seqs(records: Iterator[Record]) -> list[int]:
 def _write(path: Path, header: Header, seqs: range, **options: Any) -> None:
     writer = Writer(path, header, **options)
     for seq in seqs:
-        writer.put(_copy(seq))
+        writer.put(samples.copy(seq))
     writer.close()
 
 
@@ -87,8 +41,8 @@ def _take_away(path: Path, how: str) -> None:
 
 def test_current_begins_with_the_newest_mount_over_rotations(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    _write(path, _header(1), range(1, 6), max_bytes=4096)
-    _write(path, _header(2), range(1, 16), max_bytes=4096)
+    _write(path, samples.header(1), range(1, 6), max_bytes=4096)
+    _write(path, samples.header(2), range(1, 16), max_bytes=4096)
     assert (tmp_path / "log.2").exists()
     assert _seqs(read(path)) == [*range(1, 6), *range(1, 16)]
     assert _seqs(current(path)) == list(range(1, 16))
@@ -98,15 +52,15 @@ def test_current_begins_with_the_newest_mount_over_rotations(tmp_path: Path) -> 
 @pytest.mark.parametrize("rotations", [[], ["log.1"], ["log.1", "log.2"]])
 def test_header_written_again_is_no_new_mount(tmp_path: Path, rotations: list[str]) -> None:
     path = tmp_path / "log"
-    writer = Writer(path, HEADER)
-    writer.put(_copy(1))
+    writer = Writer(path, samples.HEADER)
+    writer.put(samples.copy(1))
     for number, _ in enumerate(rotations, start=2):
         assert writer.flush()
         if (tmp_path / "log.1").exists():
             (tmp_path / "log.1").rename(tmp_path / "log.2")
         path.rename(tmp_path / "log.1")
         writer.reopen()
-        writer.put(_copy(number))
+        writer.put(samples.copy(number))
     writer.reopen()
     writer.close()
     assert _seqs(current(path)) == list(range(1, len(rotations) + 2))
@@ -114,23 +68,23 @@ def test_header_written_again_is_no_new_mount(tmp_path: Path, rotations: list[st
 
 def test_unknown_fields_and_records_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    copy = json.loads(msgspec.json.encode(_copy(1)))
+    copy = json.loads(msgspec.json.encode(samples.copy(1)))
     stored = [
-        msgspec.json.encode(HEADER),
+        msgspec.json.encode(samples.HEADER),
         json.dumps({"type": "weather", "rain": True}).encode(),
         json.dumps({**copy, "colour": "blue"}).encode(),
         b"\xff\xfe not JSON",
         b"[]",
     ]
     path.write_bytes(b"\n".join(stored) + b"\n")
-    assert list(read(path)) == [HEADER, _copy(1)]
+    assert list(read(path)) == [samples.HEADER, samples.copy(1)]
     assert [line.text for line in lines(path)] == [stored[0] + b"\n", stored[2] + b"\n"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (msgspec.json.encode(msgspec.structs.replace(HEADER, schema=2)) + b"\n", "is of schema 2"),
+        (msgspec.json.encode(msgspec.structs.replace(samples.HEADER, schema=2)) + b"\n", "is of schema 2"),
         (b'{"type":"header","schema":7,"when":"now"}\n', "is of schema 7"),
         (b"root:x:0:0\n", "is not a dispatch log"),
         (bytes(17 << 20), "is not a dispatch log"),
@@ -158,14 +112,14 @@ def test_directory_is_an_error(tmp_path: Path) -> None:
 
 def test_follow_yields_what_comes_over_rotations(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    writer = Writer(path, HEADER, max_bytes=2048, keep=9)
+    writer = Writer(path, samples.HEADER, max_bytes=2048, keep=9)
     stop = threading.Event()
     followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
     numbers = count(1)
     for batch in (1, 1, 5, 1, 7, 8):  # some end within a file, some begin several
         expected = [next(numbers) for _ in range(batch)]
         for seq in expected:
-            writer.put(_copy(seq))
+            writer.put(samples.copy(seq))
         assert writer.flush()
         assert [next(followed) for _ in range(batch)] == expected
     assert (tmp_path / "log.5").exists()
@@ -176,14 +130,14 @@ def test_follow_yields_what_comes_over_rotations(tmp_path: Path) -> None:
 
 def test_follow_goes_on_when_its_file_was_rotated_out(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    writer = Writer(path, HEADER, max_bytes=2048, keep=1)
+    writer = Writer(path, samples.HEADER, max_bytes=2048, keep=1)
     stop = threading.Event()
     followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
-    writer.put(_copy(1))
+    writer.put(samples.copy(1))
     assert writer.flush()
     assert next(followed) == 1
     for seq in range(2, 21):  # three fit a file
-        writer.put(_copy(seq))
+        writer.put(samples.copy(seq))
     assert writer.flush()
     kept = _seqs(read(path))
     assert kept[0] > 4
@@ -195,15 +149,15 @@ def test_follow_goes_on_when_its_file_was_rotated_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["renamed", "removed", "emptied"])
 def test_follow_goes_on_in_a_file_begun_again(tmp_path: Path, how: str) -> None:
     path = tmp_path / "log"
-    writer = Writer(path, HEADER)
+    writer = Writer(path, samples.HEADER)
     stop = threading.Event()
     followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
     for seq in (1, 2, 3):
-        writer.put(_copy(seq))
+        writer.put(samples.copy(seq))
     assert writer.flush()
     assert [next(followed) for _ in range(3)] == [1, 2, 3]
     _take_away(path, how)
-    writer.put(_copy(4))
+    writer.put(samples.copy(4))
     assert writer.flush()
     assert next(followed) == 4
     stop.set()
@@ -212,22 +166,22 @@ def test_follow_goes_on_in_a_file_begun_again(tmp_path: Path, how: str) -> None:
 
 def test_follow_waits_for_the_rest_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    whole = msgspec.json.encode(_copy(1)) + b"\n"
-    path.write_bytes(msgspec.json.encode(HEADER) + b"\n" + whole[:50])
+    whole = msgspec.json.encode(samples.copy(1)) + b"\n"
+    path.write_bytes(msgspec.json.encode(samples.HEADER) + b"\n" + whole[:50])
     stop = threading.Event()
     followed = follow(path, stop)
-    assert next(followed) == HEADER
+    assert next(followed) == samples.HEADER
     late = threading.Timer(0.25, lambda: os.write(descriptor, whole[50:]))
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     late.start()
-    assert next(followed) == _copy(1)
+    assert next(followed) == samples.copy(1)
     late.join()
     os.close(descriptor)
 
 
 def test_follow_ends_when_told(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    _write(path, HEADER, range(1, 3))
+    _write(path, samples.HEADER, range(1, 3))
     stop = threading.Event()
     stop.set()
     assert [type(record).__name__ for record in follow(path, stop)] == ["Header", "Copy", "Copy", "Footer"]
@@ -235,8 +189,8 @@ def test_follow_ends_when_told(tmp_path: Path) -> None:
 
 def test_reading_holds_no_descriptor(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    _write(path, HEADER, range(1, 30), max_bytes=2048)
+    _write(path, samples.HEADER, range(1, 30), max_bytes=2048)
     before = sorted(os.listdir("/proc/self/fd"))
-    assert next(read(path)) == HEADER
+    assert next(read(path)) == samples.HEADER
     list(current(path))
     assert sorted(os.listdir("/proc/self/fd")) == before

@@ -7,32 +7,22 @@ import pytest
 from fusecopy.dispatch.records import Copy, Flow, Lost, Record, Requests
 from fusecopy.dispatch.selection import Selection
 from fusecopy.dispatch.summary import Group, summarise
+from tests import samples
 
 
 def _copy(**changes: Any) -> Copy:
-    values: dict[str, Any] = {
-        "seq": 1,
-        "time": "2026-03-01T06:47:02.113+01:00",
-        "mono_ns": 1,
+    usual = {
         "pid": 10,
-        "comm": "cp",
         "uid": 0,
-        "asked": "copy_file_range",
         "src": "d/a",
         "dst": "e/b",
-        "off_in": 0,
-        "off_out": 0,
         "length": 100,
         "copied": 90,
-        "dispatch": "dispatched",
-        "path": "reflink",
         "shared": 80,
-        "proof": "fiemap",
         "rewritten": 10,
         "duration_us": 5,
-        "requests": Requests(copies=1),
     }
-    return Copy(**{**values, **changes})
+    return samples.copy(1, **{**usual, **changes})
 
 
 FLOW = Flow(

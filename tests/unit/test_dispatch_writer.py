@@ -12,60 +12,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from fusecopy.dispatch.reader import current, read
-from fusecopy.dispatch.records import Copy, Footer, Header, Lost, Policy, Record, Requests, Totals
+from fusecopy.dispatch.records import Copy, Footer, Header, Lost, Policy, Record, Totals
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import LogError
-
-HEADER = Header(
-    time="2026-03-01T06:45:00.000+01:00",
-    schema=1,
-    fusecopy="0.1.0",
-    pyfuse3="3.5.0",
-    libfuse="3.14.0",
-    kernel="6.18.44",
-    protocol="7.45",
-    pid=4711,
-    uid=0,
-    backing="/data",
-    filesystem="btrfs",
-    mount="/mnt/copy",
-    connection=52,
-    policy="reflink",
-)
-
-
-def _header(pid: int) -> Header:
-    return msgspec.structs.replace(HEADER, pid=pid)
-
-
-def _copy(seq: int, **changes: Any) -> Copy:
-    copy = Copy(
-        seq=seq,
-        time="2026-03-01T06:47:02.113+01:00",
-        mono_ns=seq,
-        pid=9713,
-        comm="cp",
-        uid=1000,
-        asked="copy_file_range",
-        src="a",
-        dst="b",
-        off_in=0,
-        off_out=0,
-        length=4096,
-        copied=4096,
-        dispatch="dispatched",
-        path="reflink",
-        shared=4096,
-        proof="fiemap",
-        rewritten=0,
-        duration_us=40,
-        requests=Requests(copies=1),
-    )
-    return msgspec.structs.replace(copy, **changes)
+from tests import samples
 
 
 def _seqs(records: Iterator[Record]) -> list[int]:
@@ -79,7 +32,7 @@ def _kinds(path: Path) -> list[str]:
 def _write(path: Path, header: Header, seqs: range, **options: Any) -> None:
     writer = Writer(path, header, **options)
     for seq in seqs:
-        writer.put(_copy(seq))
+        writer.put(samples.copy(seq))
     writer.close()
 
 
@@ -117,13 +70,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_what_is_put_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "log"
-    copy, policy = _copy(1, errno="EXDEV", shared=None), Policy("2026-03-01T06:50:00.000+01:00", 0, "splice")
-    writer = Writer(path, HEADER)
+    copy, policy = (
+        samples.copy(1, errno="EXDEV", shared=None),
+        Policy("2026-03-01T06:50:00.000+01:00", 0, "splice"),
+    )
+    writer = Writer(path, samples.HEADER)
     writer.put(copy)
     writer.put(policy)
     writer.close()
     header, first, second, footer = read(path)
-    assert (header, first, second) == (HEADER, copy, policy)
+    assert (header, first, second) == (samples.HEADER, copy, policy)
     assert isinstance(footer, Footer)
     assert footer.totals == Totals({"dispatched": 1}, {"dispatched": 4096}, shared=0, rewritten=0)
     assert footer.lost == 0
@@ -131,15 +87,15 @@ def test_what_is_put_is_read(tmp_path: Path) -> None:
 
 def test_file_is_private_and_descriptor_closed(tmp_path: Path) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
-    _write(tmp_path / "log", HEADER, range(1, 3))
+    _write(tmp_path / "log", samples.HEADER, range(1, 3))
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o600
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_totals_are_readable_while_writing(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "log", HEADER)
-    writer.put(_copy(1))
-    writer.put(_copy(2, dispatch="fallback", copied=100, shared=0, rewritten=100))
+    writer = Writer(tmp_path / "log", samples.HEADER)
+    writer.put(samples.copy(1))
+    writer.put(samples.copy(2, dispatch="fallback", copied=100, shared=0, rewritten=100))
     assert writer.totals == Totals(
         {"dispatched": 1, "fallback": 1}, {"dispatched": 4096, "fallback": 100}, 4096, 100
     )
@@ -147,21 +103,21 @@ def test_totals_are_readable_while_writing(tmp_path: Path) -> None:
 
 
 def test_flush_means_written(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "log", HEADER)
+    writer = Writer(tmp_path / "log", samples.HEADER)
     for seq in range(1, 4):
-        writer.put(_copy(seq))
+        writer.put(samples.copy(seq))
         assert writer.flush()
         assert _seqs(read(tmp_path / "log")) == list(range(1, seq + 1))
     writer.close()
 
 
 def test_put_from_several_threads(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "log", HEADER, limit=10_000)
+    writer = Writer(tmp_path / "log", samples.HEADER, limit=10_000)
     numbers = count(1)
 
     def work() -> None:
         for _ in range(500):
-            writer.put(_copy(next(numbers)))
+            writer.put(samples.copy(next(numbers)))
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
@@ -174,12 +130,12 @@ def test_put_from_several_threads(tmp_path: Path) -> None:
 
 
 def test_signal_handler_may_interrupt_put(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "log", HEADER, limit=100_000)
+    writer = Writer(tmp_path / "log", samples.HEADER, limit=100_000)
     before = signal.signal(signal.SIGALRM, lambda *_: writer.reopen())
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     try:
         for seq in range(1, 20_001):
-            writer.put(_copy(seq))
+            writer.put(samples.copy(seq))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -189,7 +145,7 @@ def test_signal_handler_may_interrupt_put(tmp_path: Path) -> None:
 
 def test_rotation_keeps_order_and_header(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    _write(path, HEADER, range(1, 41), max_bytes=4096, keep=3)
+    _write(path, samples.HEADER, range(1, 41), max_bytes=4096, keep=3)
     names = sorted(entry.name for entry in tmp_path.iterdir())
     assert names == ["log", "log.1", "log.2", "log.3"]
     for name in names:
@@ -204,11 +160,11 @@ def test_rotation_keeps_order_and_header(tmp_path: Path) -> None:
 
 def test_reopen_makes_the_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    writer = Writer(path, HEADER)
+    writer = Writer(path, samples.HEADER)
     path.rename(tmp_path / "elsewhere")
     writer.reopen()
     assert writer.flush()
-    assert list(read(path)) == [HEADER]
+    assert list(read(path)) == [samples.HEADER]
     writer.close()
     assert _kinds(tmp_path / "elsewhere") == ["Header"]
 
@@ -225,11 +181,11 @@ def _take_away(path: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["renamed", "removed", "emptied"])
 def test_file_taken_away_is_begun_again(tmp_path: Path, how: str) -> None:
     path = tmp_path / "log"
-    writer = Writer(path, HEADER)
-    writer.put(_copy(1))
+    writer = Writer(path, samples.HEADER)
+    writer.put(samples.copy(1))
     assert writer.flush()
     _take_away(path, how)
-    writer.put(_copy(2))
+    writer.put(samples.copy(2))
     writer.close()
     assert _kinds(path) == ["Header", "Copy", "Footer"]
     assert _seqs(read(path)) == [2]
@@ -239,16 +195,16 @@ def test_directory_gone_and_back_loses_only_what_the_queue_cannot_hold(
     tmp_path: Path, reports: _Reports
 ) -> None:
     path = tmp_path / "logs" / "log"
-    writer = Writer(path, HEADER, limit=4)
+    writer = Writer(path, samples.HEADER, limit=4)
     path.parent.rename(tmp_path / "away")
-    writer.put(_copy(1))
+    writer.put(samples.copy(1))
     assert reports.failed.wait(10), "the thread never tried"
     for seq in range(2, 9):
-        writer.put(_copy(seq))  # 2 to 5 fit
+        writer.put(samples.copy(seq))  # 2 to 5 fit
     assert writer.lost == 3
     (tmp_path / "away").rename(path.parent)
     assert writer.flush(timeout=20)
-    writer.put(_copy(9))
+    writer.put(samples.copy(9))
     writer.close()
     events = [record for record in read(path) if not isinstance(record, Header)]
     assert [record.seq if isinstance(record, Copy) else type(record) for record in events] == [
@@ -268,11 +224,11 @@ def test_directory_gone_and_back_loses_only_what_the_queue_cannot_hold(
 def test_full_disk_is_survived(small_disk: Path, reports: _Reports) -> None:
     path = small_disk / "log"
     ballast = small_disk / "ballast"
-    writer = Writer(path, HEADER)
+    writer = Writer(path, samples.HEADER)
     with pytest.raises(OSError, match="No space left"):
         ballast.write_bytes(bytes(1 << 20))
     for seq in range(1, 101):  # more than the page that the log has
-        writer.put(_copy(seq))
+        writer.put(samples.copy(seq))
     assert reports.failed.wait(10), "the disk never filled"
     ballast.unlink()
     assert writer.flush(timeout=20)
@@ -285,22 +241,22 @@ def test_full_disk_is_survived(small_disk: Path, reports: _Reports) -> None:
 
 def test_close_gives_up_on_a_dead_directory(tmp_path: Path, reports: _Reports) -> None:
     path = tmp_path / "logs" / "log"
-    writer = Writer(path, HEADER)
+    writer = Writer(path, samples.HEADER)
     path.parent.rename(tmp_path / "away")
     for seq in range(1, 4):
-        writer.put(_copy(seq))
+        writer.put(samples.copy(seq))
     writer.close()
     assert writer.lost == 3
     assert reports.levels == ["ERROR"]
-    writer.put(_copy(4))
+    writer.put(samples.copy(4))
     assert writer.lost == 4
     assert _kinds(tmp_path / "away" / "log") == ["Header"]
 
 
 def test_record_that_json_cannot_hold_is_counted(tmp_path: Path, reports: _Reports) -> None:
-    writer = Writer(tmp_path / "log", HEADER)
-    writer.put(_copy(1, comm="\udcff"))
-    writer.put(_copy(2))
+    writer = Writer(tmp_path / "log", samples.HEADER)
+    writer.put(samples.copy(1, comm="\udcff"))
+    writer.put(samples.copy(2))
     writer.close()
     assert _kinds(tmp_path / "log") == ["Header", "Lost", "Copy", "Footer"]
     assert writer.lost == 1
@@ -309,11 +265,11 @@ def test_record_that_json_cannot_hold_is_counted(tmp_path: Path, reports: _Repor
 
 def test_writer_goes_on_after_half_a_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    _write(path, _header(1), range(1, 3))
+    _write(path, samples.header(1), range(1, 3))
     with path.open("ab") as file:
         file.write(b'{"type":"copy","seq":3,"ti')
     assert _seqs(read(path)) == [1, 2]
-    _write(path, _header(2), range(1, 2))
+    _write(path, samples.header(2), range(1, 2))
     assert _seqs(read(path)) == [1, 2, 1]
     assert _seqs(current(path)) == [1]
 
@@ -328,4 +284,4 @@ def test_writer_refuses_what_cannot_be_a_log(tmp_path: Path, where: str) -> None
     else:
         path = Path("/proc/self/nowhere/log")
     with pytest.raises(LogError, match=f"{path}: the dispatch log cannot be written"):
-        Writer(path, HEADER)
+        Writer(path, samples.HEADER)
