@@ -73,7 +73,7 @@ int fusecopy_answer(int listener, uint64_t id, int error);
 int fusecopy_continue(int listener, uint64_t id);
 int fusecopy_pidfd(int thread, int process);
 int fusecopy_pidfd_getfd(int pidfd, int fd);
-int fusecopy_act_as(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
+int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
 """
 
 SOURCE = r"""
@@ -88,11 +88,12 @@ SOURCE = r"""
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "become.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #define NATIVE_ARCH 0 /* the filter below reads the low half of an argument in its first place */
@@ -230,19 +231,6 @@ static int fusecopy_pidfd_getfd(int pidfd, int fd)
 {
     return result(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
 }
-
-/* Changes this thread alone: the raw setgroups, because the C library's changes all threads. setfsuid and
- * setfsgid report no error, so the result is asked for again. */
-static int fusecopy_act_as(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count)
-{
-    if (syscall(SYS_setgroups, count, groups) < 0)
-        return -errno;
-    setfsgid(gid);
-    setfsuid(uid);
-    if ((unsigned int)setfsgid(-1) != gid || (unsigned int)setfsuid(-1) != uid)
-        return -EPERM;
-    return 0;
-}
 """
 
 ffibuilder = FFI()
@@ -251,6 +239,8 @@ ffibuilder.set_source(
     "fusecopy.clone._native",
     SOURCE,
     define_macros=[("_GNU_SOURCE", None)],
+    include_dirs=["fusecopy"],
+    depends=["fusecopy/become.h"],
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
 )
 

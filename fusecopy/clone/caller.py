@@ -87,13 +87,13 @@ class Caller:
         if (ours.uid, ours.gid, set(ours.groups)) == (theirs.uid, theirs.gid, set(theirs.groups)):
             yield
             return
-        if lib.fusecopy_act_as(theirs.uid, theirs.gid, theirs.groups, len(theirs.groups)) < 0:
-            lib.fusecopy_act_as(ours.uid, ours.gid, ours.groups, len(ours.groups))
+        if lib.fusecopy_become(theirs.uid, theirs.gid, theirs.groups, len(theirs.groups)) < 0:
+            lib.fusecopy_become(ours.uid, ours.gid, ours.groups, len(ours.groups))
             raise NotServed
         try:
             yield
         finally:
-            _check(lib.fusecopy_act_as(ours.uid, ours.gid, ours.groups, len(ours.groups)))
+            _check(lib.fusecopy_become(ours.uid, ours.gid, ours.groups, len(ours.groups)))
 
 
 @contextmanager

@@ -38,11 +38,12 @@ SOURCE = r"""
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "become.h"
 
 #define UTIME_NOW_NS UTIME_NOW
 #define UTIME_OMIT_NS UTIME_OMIT
@@ -128,19 +129,6 @@ static int fusecopy_fiemap(int fd, char *map, unsigned int extents)
         fiemap->fm_extent_count = extents;
     return result(ioctl(fd, FS_IOC_FIEMAP, fiemap));
 }
-
-/* Changes this thread alone: the raw setgroups, because the C library's changes all threads. setfsuid and
- * setfsgid report no error, so the result is asked for again. */
-static int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count)
-{
-    if (syscall(SYS_setgroups, count, groups) < 0)
-        return -errno;
-    setfsgid(gid);
-    setfsuid(uid);
-    if ((unsigned int)setfsgid(-1) != gid || (unsigned int)setfsuid(-1) != uid)
-        return -EPERM;
-    return 0;
-}
 """
 
 ffibuilder = FFI()
@@ -149,6 +137,8 @@ ffibuilder.set_source(
     "fusecopy.filesystem._native",
     SOURCE,
     define_macros=[("_GNU_SOURCE", None)],
+    include_dirs=["fusecopy"],
+    depends=["fusecopy/become.h"],
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
 )
 

@@ -41,8 +41,8 @@ class Credentials:
         if self.uid != 0 or (ctx.uid, ctx.gid) == (self.uid, self.gid):
             yield
             return
-        kernel.become(ctx.uid, ctx.gid, supplementary_groups(ctx.pid))
         try:
+            kernel.become(ctx.uid, ctx.gid, supplementary_groups(ctx.pid))
             yield
         finally:
             kernel.become(self.uid, self.gid, self.groups)
