@@ -13,6 +13,7 @@ def entry(inode: Inode, st: os.stat_result, timeout: float) -> pyfuse3.EntryAttr
     fill(e, st)
     e.st_ino = inode.number
     e.generation = inode.generation
+    inode.told_size = st.st_size
     e.entry_timeout = e.attr_timeout = timeout
     return e
 

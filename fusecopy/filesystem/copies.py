@@ -101,6 +101,7 @@ class Copies:
         outcome = carry(request, plan.ladder, Budget(), lambda: self._interrupted(ctx))
         copy = carried(caller, plan.asked, source.inode.path(), request, outcome, before, begun)
         if outcome.copied or _at_end(outcome):
+            copy.refusal = copy.refusal or _cut(source, off_in + length)
             unfinished = not outcome.complete or length == OP47_LENGTH_LIMIT
             self._report(destination, copy, unfinished and outcome.copied > 0)
             return outcome.copied
@@ -229,6 +230,20 @@ def _declined(copy: Carried, answer: int) -> Declined:
         answer,
         refusal.cause if refusal else "No path of the ladder could carry it.",
         refusal.remedy if refusal else "",
+    )
+
+
+def _cut(source: OpenFile, end: int) -> Refusal | None:
+    """Why a copy ended before its source did: the kernel cuts what it asks to the size that it knows, and
+    does not look again (generic_copy_file_checks; timeouts do not matter)."""
+    size = source.size()
+    if not end == source.inode.told_size < size:
+        return None
+    return Refusal(
+        0,
+        f"The request ended at {end} bytes, the source's size as the kernel was last told; it has {size}"
+        " now.",
+        "Have the size looked up after the source has grown: stat it in the mount, or mount with timeout=0.",
     )
 
 

@@ -45,6 +45,7 @@ class Inode:
         handle: file handle, known once the descriptor has been closed; tells it from a later file of the
             same number.
         generation: grows when another file takes over device and ino.
+        told_size: the size in bytes that the kernel was last told.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Inode:
     handle: bytes | None = None
     generation: int = 0
     forgotten: bool = False
+    told_size: int = -1
 
     def path(self) -> bytes:
         """Path relative to the root of the mount, by the names last seen."""

@@ -174,3 +174,18 @@ def test_policy_changes_while_copies_run(sharing_backing: Path) -> None:
         assert record.shared == (MIB if record.path in ("reflink", "copy_file_range") else 0)
     for name in sharing_backing.glob("b*"):
         assert name.read_bytes() == noise(MIB)
+
+
+def test_a_source_that_grew_behind_the_mount_is_why_a_copy_ends_early(sharing_backing: Path) -> None:
+    (sharing_backing / "a").write_bytes(bytes(8192))
+    with mounted(sharing_backing, "-o", "timeout=1000") as mount:
+        with (mount.path / "a").open("rb") as source, (mount.path / "b").open("wb") as destination:
+            with (sharing_backing / "a").open("ab") as behind:
+                behind.write(bytes(4096))
+            assert os.copy_file_range(source.fileno(), destination.fileno(), 1 << 30, 0, 0) == 8192
+        (copy,) = mount.copies(1)
+    assert copy.cause is not None
+    assert copy.cause.startswith(
+        "The request ended at 8192 bytes, the source's size as the kernel was last told"
+    )
+    assert copy.cause.endswith("it has 12288 now.")
