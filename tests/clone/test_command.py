@@ -21,8 +21,8 @@ from tests.reflink.files import noise
 ANSWER_SECONDS = 15
 
 ANSWERING = """
-import signal, sys
-signal.signal(signal.{name}, lambda *_: (print("got", flush=True), sys.exit(7)))
+import os, signal, sys
+signal.signal(signal.{name}, lambda *_: (os.write(1, b"got\\n"), sys.exit(7)))
 print("ready", flush=True)
 signal.pause()
 """
@@ -126,9 +126,9 @@ class Terminal:
 
 
 WAKING = """
-import signal
+import os, signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-signal.signal(signal.SIGCONT, lambda *_: print("woken", flush=True))
+signal.signal(signal.SIGCONT, lambda *_: os.write(1, b"woken\\n"))
 print("ready", flush=True)
 while True: signal.pause()
 """
