@@ -41,8 +41,13 @@ class Mount:
 
 
 def mounts() -> Iterator[Mount]:
-    """Every mount in this mount namespace, oldest first (proc_pid_mountinfo(5))."""
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+    """Every mount in this mount namespace, oldest first."""
+    return parsed(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
+
+
+def parsed(mountinfo: str) -> Iterator[Mount]:
+    """The mounts that the text of a mountinfo names, oldest first (proc_pid_mountinfo(5))."""
+    for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")
         words, tail = fields.split(" "), rest.split(" ")
         major, minor = (int(number) for number in words[2].split(":"))

@@ -23,13 +23,6 @@ from fusecopy.copying.sharing import prove, rewritten
 from fusecopy.dispatch.records import Copy
 from fusecopy.errors import FusecopyError, StrictError, UsageError
 
-LADDERS: Mapping[str, ladder.Ladder] = {
-    "copy": (records.Path.SPLICE, records.Path.READWRITE),
-    "reflink": (records.Path.REFLINK,),
-    "dedupe": (records.Path.DEDUPE,),
-}
-"""What each way may be carried by; the server has the same."""
-
 HOW = "user.fusecopy.how"
 COPY = "user.fusecopy.copy"
 
@@ -55,7 +48,7 @@ class Done(NamedTuple):
 
 
 @click.command("cp")
-@click.option("--how", type=click.Choice(list(LADDERS)), required=True, help="How it may be carried.")
+@click.option("--how", type=click.Choice(list(ladder.HOWS)), required=True, help="How it may be carried.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of a copy that succeeded.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
@@ -190,11 +183,11 @@ def _carry_here(files: Files, how: str, names: str) -> Done:
     copied, complete = 0, False
     while not complete:
         rest = records.Request(files.source, files.destination, copied, copied, files.length - copied)
-        outcome = ladder.carry(rest, LADDERS[how])
+        outcome = ladder.carry(rest, ladder.HOWS[how])
         attempts += outcome.attempts
         copied, complete = copied + outcome.copied, outcome.complete
         if outcome.errno:
-            reason = refusal.explain(rest, LADDERS[how][-1], outcome.errno)
+            reason = refusal.explain(rest, ladder.HOWS[how][-1], outcome.errno)
             code = errnos.name(outcome.errno)
             _fail(how, f"{names}: {code}", copied, reason.cause, reason.remedy)
     return _proven(files, records.Outcome(tuple(attempts), copied, 0, complete=True))

@@ -13,6 +13,7 @@ from typing import get_args
 
 import click
 
+from fusecopy import mounts
 from fusecopy.cli.format import (
     Colour,
     Column,
@@ -30,7 +31,6 @@ from fusecopy.dispatch.selection import Selection
 from fusecopy.dispatch.summary import Group, Summary
 from fusecopy.errors import LogError, UsageError
 
-FILESYSTEM = "fuse.fusecopy"
 LOG_ATTRIBUTE = "user.fusecopy.log"
 
 COPIES = [
@@ -120,7 +120,7 @@ def find_log(target: Path | None) -> Path:
         LogError: the mount does not answer.
     """
     if target is None:
-        target = only_mount(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
+        target = only_mount(mounts.mounts())
     try:
         return Path(os.fsdecode(os.getxattr(target, LOG_ATTRIBUTE))) if target.is_dir() else target
     except OSError as error:
@@ -134,25 +134,14 @@ def find_log(target: Path | None) -> Path:
         ) from error
 
 
-def only_mount(mountinfo: str) -> Path:
-    """The mount point of the one fusecopy mount in the text of /proc/self/mountinfo. Raises UsageError."""
-    points = sorted({_unescaped(line.split()[4]) for line in mountinfo.splitlines() if _is_ours(line)})
+def only_mount(table: Iterable[mounts.Mount]) -> Path:
+    """The mount point of the one fusecopy mount in the mount table. Raises UsageError."""
+    points = sorted({mount.mountpoint for mount in table if mount.fstype == mounts.FSTYPE})
     if not points:
         raise UsageError("there is no fusecopy mount here", "Name a log file.")
     if len(points) > 1:
         raise UsageError(f"there are several fusecopy mounts: {', '.join(points)}", "Name one of them.")
     return Path(points[0])
-
-
-def _is_ours(line: str) -> bool:
-    return line.partition(" - ")[2].split()[0] == FILESYSTEM
-
-
-def _unescaped(field: str) -> str:
-    """A mount point as it is; mountinfo has space, tab, newline and backslash as octal escapes."""
-    for character in " \t\n\\":
-        field = field.replace(f"\\{ord(character):03o}", character)
-    return field
 
 
 def _dispatches(chosen: str | None, failures: bool) -> frozenset[str]:

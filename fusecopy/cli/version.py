@@ -1,13 +1,9 @@
 """fusecopy --version: everything a bug report needs."""
 
-import os
 import platform
-from pathlib import Path
 
-from fusecopy import __version__, libfuse, mounts
-from fusecopy.dispatch.reader import current
-from fusecopy.dispatch.records import Header
-from fusecopy.errors import LogError
+from fusecopy import __version__, libfuse
+from fusecopy.doctor.serving import running
 
 
 def describe() -> str:
@@ -25,12 +21,5 @@ def describe() -> str:
 
 
 def _protocol() -> str:
-    """The kernel tells it to a server when a mount begins, so a running mount's log knows it."""
-    for mount in mounts.ours():
-        try:
-            first = next(current(Path(os.fsdecode(os.getxattr(mount.mountpoint, "user.fusecopy.log")))))
-        except (OSError, LogError, StopIteration):
-            continue
-        if isinstance(first, Header):
-            return first.protocol
-    return "unknown (nothing is mounted)"
+    header = running()
+    return header.protocol if header else "unknown (nothing is mounted)"

@@ -17,6 +17,13 @@ Ladder = tuple[Path, ...]
 
 DEFAULT: Ladder = (Path.REFLINK, Path.COPY_FILE_RANGE, Path.SPLICE, Path.READWRITE)
 
+HOWS: dict[str, Ladder] = {
+    "copy": (Path.SPLICE, Path.READWRITE),
+    "reflink": (Path.REFLINK,),
+    "dedupe": (Path.DEDUPE,),
+}
+"""What one copy may ask for, as COPY_FR_COPY, COPY_FR_REFLINK and COPY_FR_DEDUP would have."""
+
 _CARRY: dict[Path, Callable[[Request, Limits], Result]] = {
     Path.REFLINK: reflink.carry,
     Path.COPY_FILE_RANGE: copy_file_range.carry,

@@ -46,8 +46,8 @@ def _kernel(release: str) -> Finding:
     return Finding("kernel", State.LIMITED, release, "before 5.3 FUSE has no fallback of its own")
 
 
-def _protocol() -> Finding:
-    """The kernel tells it to a server when a mount begins, so a running mount's log knows it."""
+def running() -> Header | None:
+    """The header of a running mount's log: only a server is told the protocol, when its mount begins."""
     for mount in mounts.ours():
         try:
             log = os.fsdecode(os.getxattr(mount.mountpoint, "user.fusecopy.log"))
@@ -55,7 +55,14 @@ def _protocol() -> Finding:
         except (OSError, LogError):
             continue
         if isinstance(first, Header):
-            return Finding("FUSE protocol", State.OK, first.protocol, f"agreed for {mount.mountpoint}")
+            return first
+    return None
+
+
+def _protocol() -> Finding:
+    header = running()
+    if header:
+        return Finding("FUSE protocol", State.OK, header.protocol, f"agreed for {header.mount}")
     return Finding("FUSE protocol", State.UNKNOWN, "unknown", "a running mount would tell")
 
 

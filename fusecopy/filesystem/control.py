@@ -11,14 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 
+from fusecopy.copying.ladder import HOWS
 from fusecopy.errors import UsageError
 from fusecopy.filesystem.caller import Context
 from fusecopy.filesystem.inodes import ROOT, Inode
 from fusecopy.filesystem.reports import Reporter
 
 PREFIX = b"user.fusecopy."
-
-HOWS = ("copy", "reflink", "dedupe")
 
 ANNOUNCED_SECONDS = 10.0
 """A program that announces a copy makes it next; what is older was left behind."""

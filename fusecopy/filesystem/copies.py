@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from fusecopy.copying.ladder import Ladder, carry
+from fusecopy.copying.ladder import HOWS, Ladder, carry
 from fusecopy.copying.limits import Budget
 from fusecopy.copying.records import Outcome, Path, Refusal, Request, Sharing
 from fusecopy.copying.refusal import explain
@@ -23,13 +23,6 @@ from fusecopy.filesystem.policy import DECLINES, Policy
 from fusecopy.filesystem.reports import Reporter
 from fusecopy.libfuse import RequestContext
 from fusecopy.observe.caller import Caller, identify
-
-LADDERS: dict[str, Ladder] = {
-    "copy": (Path.SPLICE, Path.READWRITE),
-    "reflink": (Path.REFLINK,),
-    "dedupe": (Path.DEDUPE,),
-}
-"""What a copy announced by `user.fusecopy.how` may do."""
 
 NOT_THIS_WAY = {
     errnos.EOPNOTSUPP,
@@ -165,9 +158,9 @@ class Copies:
 
 def _plan(policy: Policy, how: str) -> _Plan:
     if how:
-        return _Plan(f"how={how}", LADDERS[how], strict=True)
+        return _Plan(f"how={how}", HOWS[how], strict=True)
     if policy.strict:
-        return _Plan("copy_file_range", LADDERS["reflink"], strict=True)
+        return _Plan("copy_file_range", HOWS["reflink"], strict=True)
     return _Plan("copy_file_range", policy.paths, strict=False)
 
 

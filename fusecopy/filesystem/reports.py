@@ -144,12 +144,13 @@ class Reporter:
         # What a program writes twice, as databases do, is copied once.
         copied = min(wrote.write_bytes, writer.size)
         reader = reading.side.client if reading else None
-        cause, remedy = "", ""
         if dispatch == "fallback":
             cause, remedy = self._undispatched.fallback(source)
         elif dispatch == "bypassed":
             sparse = bool(reading and reading.sparse)
             cause, remedy = self._undispatched.bypass(driver, writer.caller.comm, sparse)
+        else:
+            cause, remedy = self._undispatched.unseen(wrote.writes, wrote.pipe_writes)
         self._report(
             destination,
             writer.caller,

@@ -13,6 +13,9 @@ from fusecopy.observe import opcodes
 COPYING_TOOLS = ("cp", "mv", "install")
 """Of coreutils, which copy by one function."""
 
+LEAST_PIPE_WRITES = 4
+"""Fewer may be of that size by chance."""
+
 UNSERVED = {
     "BMAP": "swap files and FIBMAP are refused",
     "POLL": "poll(2) says that files are always ready",
@@ -85,6 +88,16 @@ class Undispatched:
                 "Allocate the source's holes, or use a program that asks for copy_file_range.",
             )
         return f"The program moved the bytes itself ({driver}) and asked for no offload.", ""
+
+    def unseen(self, writes: int, pipe_writes: int) -> tuple[str, str]:
+        """Cause of a copy whose driver is unknown, as far as the size of its WRITEs tells it: all but the
+        first and the last of a splice between two files are as large as the kernel's pipe."""
+        if pipe_writes >= LEAST_PIPE_WRITES and pipe_writes >= writes - 2:
+            return (
+                "Its WRITEs are of 64 KiB, as large as the kernel's pipe: copy_file_range, sendfile or splice.",
+                "",
+            )
+        return "", ""
 
     def _two_mounts(self, source: bytes) -> str:
         there, here = mounts.of(source), mounts.at(self._mountpoint)

@@ -77,7 +77,7 @@ def init(operations: Operations, mountpoint: str, options: Iterable[str]) -> Non
     Left out of what libfuse asks the kernel for are ATOMIC_O_TRUNC and HANDLE_KILLPRIV, so that the kernel
     itself sends the SETATTR that drops setuid and setgid bits, before writes, truncations and copies
     (COPY_FILE_RANGE has no flag that would ask the server to: fs/fuse/file.c, Linux 6.1 to 7.2), and splicing
-    from and to /dev/fuse, which costs more than copying here. Asked for is DONT_MASK, since only the
+    from and to /dev/fuse: reads and writes go through one buffer. Asked for is DONT_MASK, since only the
     server can tell whether a default ACL takes the umask's place.
 
     Raises:

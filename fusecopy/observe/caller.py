@@ -128,11 +128,6 @@ def _args(pid: int) -> str:
         return ""
 
 
-def uid_of(thread: int) -> int:
-    """Effective user id of a thread; -1 where it is gone."""
-    return identify(thread).uid
-
-
 def system_call(thread: int, comm: str) -> Call:
     """The call that a waiting thread, of the name `comm`, is in: by /proc/PID/syscall, which wants the rights
     of ptrace(2)."""

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fusecopy.cli.copy import LADDERS
+from fusecopy.copying.ladder import HOWS
 from fusecopy.copying.sharing import shared_bytes
 from fusecopy.errors import Exit
-from fusecopy.filesystem import copies
 from tests import loopfs
 from tests.conftest import require
 from tests.mounted import FUSECOPY, Mounted, mounted
@@ -102,10 +101,6 @@ def _scene(where: str, backing: Path) -> Iterator[Scene]:
         yield Scene(mount.path, backing, mount)
 
 
-def test_ladders_are_those_of_the_server() -> None:
-    assert LADDERS == copies.LADDERS
-
-
 def test_copy_writes_every_byte_again(scene: Scene) -> None:
     data = random()
     source = scene.make("a", data)
@@ -185,7 +180,7 @@ def test_dedupe_wants_equal_sizes(sharing_scene: Scene) -> None:
     assert other.read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("how", list(LADDERS))
+@pytest.mark.parametrize("how", list(HOWS))
 def test_one_file_is_not_copied_to_itself(sharing_scene: Scene, how: str) -> None:
     data = random()
     source = sharing_scene.make("a", data)

@@ -20,6 +20,7 @@ from fusecopy.cli.log import command as log
 from fusecopy.dispatch.records import Copy, Flow, Header, Policy, Record, Requests
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import LogError, UsageError
+from fusecopy.mounts import parsed
 from tests import samples
 
 MIB = 1 << 20
@@ -271,17 +272,17 @@ TWO = "37 35 0:53 / /mnt/b rw,nosuid shared:7 master:2 - fuse.fusecopy /data rw,
 
 
 def test_the_only_mount_is_found() -> None:
-    assert only_mount(OTHER + ONE + ONE) == Path("/mnt/my copies\\040")
+    assert only_mount(parsed(OTHER + ONE + ONE)) == Path("/mnt/my copies\\040")
 
 
 def test_no_mount() -> None:
     with pytest.raises(UsageError, match="there is no fusecopy mount"):
-        only_mount(OTHER)
+        only_mount(parsed(OTHER))
 
 
 def test_several_mounts_are_named() -> None:
     with pytest.raises(UsageError, match=r"several fusecopy mounts: /mnt/b, /mnt/my copies\\040"):
-        only_mount(ONE + TWO)
+        only_mount(parsed(ONE + TWO))
 
 
 def test_follow_shows_what_comes_and_ends_on_interrupt(tmp_path: Path) -> None:

@@ -68,6 +68,15 @@ with open('NAME', 'wb', 0) as destination:
 """
 
 
+HIDDEN_SENDFILE = """
+import ctypes, os
+ctypes.CDLL(None).prctl(4, 0)
+with open('a', 'rb', 0) as source, open('sent', 'wb', 0) as destination:
+    while os.sendfile(destination.fileno(), source.fileno(), None, 1 << 20):
+        pass
+"""
+
+
 def run(mount: Mounted, script: str) -> None:
     """Run Python in the mount, in a process of its own."""
     code = script.replace("SIZE", str(SIZE))
@@ -203,3 +212,16 @@ def test_the_same_source_twice_into_one_file_is_two_copies(sharing_backing: Path
         copies = mount.copies(2)
     told = [(copy.off_in, copy.off_out, copy.length, copy.copied, copy.dispatch) for copy in copies]
     assert told == [(0, 0, SIZE, SIZE, "fallback"), (0, SIZE, SIZE, SIZE, "fallback")]
+
+
+@pytest.mark.root
+def test_the_size_of_writes_says_what_may_not_be_looked_at(btrfs: Path) -> None:
+    with nobodys_mount(btrfs) as mount:
+        (mount.backing / "a").write_bytes(noise(SIZE))
+        code = [*AS_NOBODY, "env", "-C", str(mount.path), sys.executable, "-c", HIDDEN_SENDFILE]
+        subprocess.run(code, check=True, timeout=30)
+        (copy,) = mount.copies(1)
+    assert (copy.src, copy.dst, copy.dispatch, copy.driver) == ("a", "sent", "unknown", "unknown")
+    assert (
+        copy.cause == "Its WRITEs are of 64 KiB, the kernel's own pipe: copy_file_range, sendfile or splice."
+    )
