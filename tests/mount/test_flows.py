@@ -222,6 +222,5 @@ def test_the_size_of_writes_says_what_may_not_be_looked_at(btrfs: Path) -> None:
         subprocess.run(code, check=True, timeout=30)
         (copy,) = mount.copies(1)
     assert (copy.src, copy.dst, copy.dispatch, copy.driver) == ("a", "sent", "unknown", "unknown")
-    assert (
-        copy.cause == "Its WRITEs are of 64 KiB, the kernel's own pipe: copy_file_range, sendfile or splice."
-    )
+    assert copy.cause is not None
+    assert copy.cause.endswith("as large as the kernel's pipe: copy_file_range, sendfile or splice.")
