@@ -93,10 +93,8 @@ class Undispatched:
         """Cause of a copy whose driver is unknown, as far as the size of its WRITEs tells it: all but the
         first and the last of a splice between two files are as large as the kernel's pipe."""
         if pipe_writes >= LEAST_PIPE_WRITES and pipe_writes >= writes - 2:
-            return (
-                "Its WRITEs are of 64 KiB, as large as the kernel's pipe: copy_file_range, sendfile or splice.",
-                "",
-            )
+            size = "Its WRITEs are of 64 KiB, as large as the kernel's pipe"
+            return f"{size}: copy_file_range, sendfile or splice.", ""
         return "", ""
 
     def _two_mounts(self, source: bytes) -> str:

@@ -24,7 +24,6 @@ pytestmark = [
     pytest.mark.fuse,
     pytest.mark.root,
     pytest.mark.loop,
-    pytest.mark.tracefs,
     pytest.mark.usefixtures("tracefs"),
 ]
 
