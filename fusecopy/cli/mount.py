@@ -41,6 +41,7 @@ Given = dict[str, str | bool]
 @click.option("--strict", is_flag=True, help="Answer an error where a reflink cannot be had.")
 @click.option("--decline", help="Leave every copy to the kernel: eopnotsupp, enosys (for good) or exdev.")
 @click.option("--refuse", metavar="ERRNO", help="Refuse every copy with this errno, for experiments.")
+@click.option("--no-inner-loop", is_flag=True, help="Answer requests by pyfuse3's own loop; slower.")
 @click.option("--replace", is_flag=True, help="Take away a dead mount at the mount point first.")
 def command(
     backing: str,
@@ -59,7 +60,7 @@ def command(
     believe names and attributes (1; use 0 if others change the backing).
     """
     asked = options.parse(words)
-    given: Given = {key: value for key, value in policy.items() if value}
+    given: Given = {key.replace("_", "-"): value for key, value in policy.items() if value}
     if log_file:
         given["log"] = log_file
     start(backing, mountpoint, asked, given, foreground, replace)
@@ -135,6 +136,7 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         options=frozenset({f"fsname={fsname}", "subtype=fusecopy", "default_permissions"} | forwarded),
         timeout=_seconds(str(own.get("timeout", DEFAULT_TIMEOUT))),
         noatime="noatime" in own,
+        loop="no-inner-loop" not in own,
     )
 
 

@@ -21,7 +21,7 @@ from fusecopy.filesystem.flows import Carried, Declined
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.policy import DECLINES, Policy
 from fusecopy.filesystem.reports import Reporter
-from fusecopy.libfuse import RequestContext
+from fusecopy.libfuse import CopyContext
 from fusecopy.observe.caller import Caller, identify
 
 NOT_THIS_WAY = {
@@ -75,9 +75,11 @@ class Copies:
         self._stopping.set()
 
     def copy_file_range(
-        self, fh_in: int, off_in: int, fh_out: int, off_out: int, length: int, ctx: RequestContext
+        self, fh_in: int, off_in: int, fh_out: int, off_out: int, length: int, ctx: CopyContext
     ) -> int:
         """Carry one request and return the bytes copied. Blocks.
+
+        The program has its answer before the proof, where nothing can change either file in between.
 
         Raises:
             OSError: nothing was copied; EOPNOTSUPP, EXDEV and ENOSYS leave the copy to the kernel's splice.
@@ -92,6 +94,8 @@ class Copies:
         plan = _plan(self.policy, how)
         before = shared_before(request)
         outcome = carry(request, plan.ladder, Budget(), lambda: self._interrupted(ctx))
+        if outcome.copied and ctx.keep_turn():
+            ctx.answer(outcome.copied)
         copy = carried(caller, plan.asked, source.inode.path(), request, outcome, before, begun)
         if outcome.copied or _at_end(outcome):
             copy.refusal = copy.refusal or _cut(source, off_in + length)
@@ -101,7 +105,7 @@ class Copies:
         self._fail(plan, copy, destination, ctx.pid)
         raise AssertionError("unreachable")
 
-    def _interrupted(self, ctx: RequestContext) -> bool:
+    def _interrupted(self, ctx: CopyContext) -> bool:
         return self._stopping.is_set() or ctx.interrupted()
 
     def _refuse_or_decline(

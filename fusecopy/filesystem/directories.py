@@ -11,19 +11,17 @@ import os
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
-
-import pyfuse3
 
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.names import Names
-
-Emit = Callable[[bytes, pyfuse3.EntryAttributes, int], bool]
-"""Offer an entry with the position after it; False when the reply is full."""
+from fusecopy.libfuse import Emit, Opened
+from fusecopy.libfuse import Entry as Told
 
 BUFFER = 32768
+DOTS = (b".", b"..")
 DIRENT = struct.Struct("=QqHB")
 
 
@@ -65,35 +63,37 @@ class _Listing:
 class Directories:
     """Operations on open directories."""
 
-    def __init__(self, inodes: InodeTable, names: Names) -> None:
+    def __init__(self, inodes: InodeTable, names: Names, cached: bool) -> None:
+        """With `cached` the kernel may remember listings until it changes the directory itself."""
         self._inodes = inodes
         self._names = names
+        self._cached = cached
         self._lock = threading.Lock()
         self._handles = itertools.count(1)
         self._open: dict[int, _Listing] = {}
 
-    def opendir(self, number: int) -> int:
-        """Open a directory and return its handle."""
+    def opendir(self, number: int) -> Opened:
+        """Open a directory."""
         with self._inodes.borrow(number) as descriptor:
             fd = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with self._lock:
             handle = next(self._handles)
             self._open[handle] = _Listing(fd, number)
-        return handle
+        return Opened(handle, keep_cache=self._cached, cache_readdir=self._cached)
 
-    def readdir(self, fh: int, off: int, emit: Emit) -> None:
+    def readdir(self, fh: int, off: int, plus: bool, emit: Emit) -> None:
         """Offer entries from position `off` on until there are no more or the reply is full.
 
-        Every entry taken but "." and ".." counts as a look-up. An error after the first is left to the next
-        call, because the kernel would not see, and never forget, the entries of a failed one.
+        With `plus` every entry taken but "." and ".." counts as a look-up. An error after the first is left
+        to the next call, because the kernel would not see, and never forget, the entries of a failed one.
         """
         listing = self._get(fh)
         taken = 0
         try:
             for item in listing.entries(off):
-                attributes = self._attributes(listing, item)
-                if attributes is not None and not emit(item.name, attributes, item.after):
-                    self._untold(item, attributes)
+                entry = self._looked_up(listing, item) if plus else self._named(listing, item)
+                if entry is not None and not emit(item.name, entry, item.after):
+                    self._untold(plus, item, entry)
                     return
                 listing.taken()
                 taken += 1
@@ -126,36 +126,29 @@ class Directories:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return listing
 
-    def _attributes(self, listing: _Listing, item: Entry) -> pyfuse3.EntryAttributes | None:
+    def _looked_up(self, listing: _Listing, item: Entry) -> Told | None:
         """What to say of an entry; None if it went since. One that may be listed but not looked up (a
         directory without search permission) is named without attributes."""
-        if item.name in (b".", b".."):
-            return self._dot(listing, item)
+        if item.name in DOTS:
+            return self._named(listing, item)
         try:
             return self._names.lookup(listing.number, item.name)
         except FileNotFoundError:
             return None
         except OSError:
-            return _bare(0, item.kind)
+            return Told.bare(0, item.kind)
 
-    def _dot(self, listing: _Listing, item: Entry) -> pyfuse3.EntryAttributes:
+    def _named(self, listing: _Listing, item: Entry) -> Told:
+        if item.name not in DOTS:
+            return Told.bare(item.ino, item.kind)
         inode = self._inodes.get(listing.number)
         if item.name == b".." and inode.parent is not None:
             inode = inode.parent
-        return _bare(inode.number, stat.S_IFDIR >> 12)
+        return Told.bare(inode.number, stat.S_IFDIR >> 12)
 
-    def _untold(self, item: Entry, attributes: pyfuse3.EntryAttributes) -> None:
-        if item.name not in (b".", b"..") and attributes.st_ino:
-            for descriptor in self._names.forget([(attributes.st_ino, 1)]):
-                os.close(descriptor)
-
-
-def _bare(number: int, kind: int) -> pyfuse3.EntryAttributes:
-    attributes = pyfuse3.EntryAttributes()
-    attributes.st_ino = number
-    attributes.st_mode = kind << 12
-    attributes.entry_timeout = attributes.attr_timeout = 0
-    return attributes
+    def _untold(self, plus: bool, item: Entry, entry: Told) -> None:
+        if plus and item.name not in DOTS and entry.number:
+            self._names.forget([(entry.number, 1)])
 
 
 def _unpack(data: bytes) -> Iterator[Entry]:

@@ -7,8 +7,6 @@ import errno
 import os
 import stat
 
-import pyfuse3
-
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem._native import lib
 from fusecopy.filesystem.accounts import Accounts
@@ -16,7 +14,7 @@ from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.inodes import Inode, InodeTable
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
-from fusecopy.libfuse import NativeFile
+from fusecopy.libfuse import Entry, NativeFile, Opened
 
 OPEN_FLAGS = os.O_ACCMODE | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
 
@@ -36,36 +34,35 @@ class Files:
         accounts: Accounts,
         credentials: Credentials,
         noatime: bool,
+        noflush: bool,
     ) -> None:
-        """With `noatime`, reading leaves the backing's access times alone where the server may do so."""
+        """With `noatime`, reading leaves the backing's access times alone where the server may do so; with
+        `noflush` closing a file of the backing's filesystem reports nothing."""
         self._inodes = inodes
         self._names = names
         self._files = files
         self._accounts = accounts
         self._credentials = credentials
         self._noatime = os.O_NOATIME if noatime else 0
+        self._noflush = noflush
 
-    def open(self, number: int, flags: int, ctx: Context) -> int:
-        """Open a file of the backing and return its handle; for the flags left out see Names.create."""
+    def open(self, number: int, flags: int, ctx: Context) -> Opened:
+        """Open a file of the backing; for the flags left out see Names.create."""
         with self._inodes.borrow(number) as descriptor:
             _check_regular(descriptor)
             fd = self._open(f"/proc/self/fd/{descriptor}", flags & OPEN_FLAGS | os.O_CLOEXEC)
         return self._add(fd, flags, self._inodes.get(number), ctx)
 
-    def create(
-        self, parent: int, name: bytes, mode: int, flags: int, ctx: Context
-    ) -> tuple[int, pyfuse3.EntryAttributes]:
-        """Create and open a file as the caller; returns its handle and entry."""
-        fd, inode, attributes = self._names.create(parent, name, mode, flags, ctx)
-        return self._add(fd, flags, inode, ctx), attributes
+    def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Context) -> tuple[Opened, Entry]:
+        """Create and open a file as the caller."""
+        fd, inode, entry = self._names.create(parent, name, mode, flags, ctx)
+        return self._add(fd, flags, inode, ctx), entry
 
     def flush(self, fh: int) -> None:
         """What close(2) reports: the backing's own errors of delayed writes, as network filesystems have."""
-        os.close(os.dup(self._files.get(fh).fd))
-
-    def wrote(self, fh: int) -> bool:
-        """Whether anything was written through this handle, so that closing it may wait."""
-        return any(client.writes for client in self._files.get(fh).native.clients())
+        file = self._files.get(fh)
+        if any(client.writes for client in file.native.clients()):
+            os.close(os.dup(file.fd))
 
     def fsync(self, fh: int, datasync: bool) -> None:
         """fsync(2) or fdatasync(2)."""
@@ -117,10 +114,11 @@ class Files:
                 raise
             return os.open(path, flags)
 
-    def _add(self, fd: int, flags: int, inode: Inode, ctx: Context) -> int:
+    def _add(self, fd: int, flags: int, inode: Inode, ctx: Context) -> Opened:
+        """A file's cached pages are dropped when it is opened again, so that its reads are seen."""
         file = OpenFile(NativeFile(fd, write_waits=bool(flags & os.O_DSYNC)), inode, ctx.pid)
         self._files.add(file)
-        return file.fh
+        return Opened(file.fh, noflush=self._noflush and inode.device == self._inodes.root.device)
 
 
 def _check_regular(descriptor: int) -> None:

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import pyfuse3
 
@@ -28,6 +29,15 @@ NUMBERS = 1 << 64
 
 DEEPEST = 4096
 """Directories moved behind the mount's back may, by the names last seen, lie in each other."""
+
+
+class FileId(Protocol):
+    """What tells a file of the backing from all others at the same time; os.stat_result has it."""
+
+    @property
+    def st_dev(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -130,7 +140,7 @@ class InodeTable:
                 if inode.forgotten and not inode.borrowers:
                     self._close(inode)
 
-    def enter(self, descriptor: int, st: os.stat_result, parent: Inode, name: bytes) -> Inode:
+    def enter(self, descriptor: int, st: FileId, parent: Inode, name: bytes) -> Inode:
         """Count one more look-up of the file open as `descriptor`, which becomes the table's."""
         key = (st.st_dev, st.st_ino)
         with self._lock:
@@ -252,7 +262,7 @@ class InodeTable:
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
                 self._anchors[inode.device] = os.open(f"/proc/self/fd/{inode.descriptor}", flags)
 
-    def _number(self, st: os.stat_result) -> int:
+    def _number(self, st: FileId) -> int:
         """A number for a new inode: the backing's own where possible, and always the same for the same file
         while it is known, so that hard links are recognised by st_ino.
 

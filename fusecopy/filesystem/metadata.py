@@ -10,12 +10,12 @@ from typing import Protocol
 import pyfuse3
 
 from fusecopy.filesystem import kernel
-from fusecopy.filesystem.attributes import entry
+from fusecopy.filesystem.attributes import told
 from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.control import Control
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import OpenFiles
-from fusecopy.libfuse import SetattrFields
+from fusecopy.libfuse import Entry, SetattrFields
 
 ACL_PREFIX = b"system.posix_acl_"
 TRUSTED_PREFIX = b"trusted."
@@ -60,14 +60,12 @@ class Metadata:
         self._control = control
         self._timeout = timeout
 
-    def getattr(self, number: int, wait: bool = True) -> pyfuse3.EntryAttributes:
-        """stat(2). BlockingIOError if `wait` is False and the inode has no open descriptor."""
-        with self._inodes.borrow(number, wait) as descriptor:
-            return entry(self._inodes.get(number), os.fstat(descriptor), self._timeout)
+    def getattr(self, number: int) -> Entry:
+        """stat(2)."""
+        with self._inodes.borrow(number) as descriptor:
+            return told(self._inodes.get(number), Entry.of(descriptor), self._timeout)
 
-    def setattr(
-        self, number: int, change: Change, fields: SetattrFields, fh: int | None
-    ) -> pyfuse3.EntryAttributes:
+    def setattr(self, number: int, change: Change, fields: SetattrFields, fh: int | None) -> Entry:
         """Change what `fields` names.
 
         The owner goes before the mode, because chown(2) drops setuid and setgid bits and the kernel sends
@@ -84,7 +82,7 @@ class Metadata:
                 os.truncate(path if fh is None else self._files.get(fh).fd, change.st_size)
             if fields.update_atime or fields.update_mtime:
                 kernel.set_times(path, *_times(change, fields))
-            return entry(self._inodes.get(number), os.fstat(descriptor), self._timeout)
+            return told(self._inodes.get(number), Entry.of(descriptor), self._timeout)
 
     def statfs(self) -> pyfuse3.StatvfsData:
         """statvfs(3) of the backing directory's filesystem."""

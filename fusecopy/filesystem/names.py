@@ -7,15 +7,16 @@ link, so nothing leads out of the backing directory. Methods block, raise OSErro
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pyfuse3
 
 from fusecopy.filesystem import kernel
-from fusecopy.filesystem.attributes import entry
+from fusecopy.filesystem.attributes import told
 from fusecopy.filesystem.caller import Context, Credentials, creation_mode
 from fusecopy.filesystem.inodes import Inode, InodeTable
+from fusecopy.libfuse import Entry
 
 OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 CREATE_FLAGS = os.O_ACCMODE | os.O_EXCL | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
@@ -29,35 +30,22 @@ class Names:
         self._credentials = credentials
         self._timeout = timeout
 
-    def lookup(self, parent: int, name: bytes, wait: bool = True) -> pyfuse3.EntryAttributes:
-        """Find `name` and count a look-up of it.
-
-        Raises:
-            BlockingIOError: `wait` is False and the answer is not in the kernel's caches.
-        """
+    def lookup(self, parent: int, name: bytes) -> Entry:
+        """Find `name` and count a look-up of it."""
         _check_component(name)
-        with self._inodes.borrow(parent, wait) as directory:
-            if wait:
-                descriptor = os.open(name, OPEN_PATH, dir_fd=directory)
-            else:
-                descriptor = kernel.open_cached(directory, name)
-            return self._enter(descriptor, parent, name)
+        with self._inodes.borrow(parent) as directory:
+            return self._enter(os.open(name, OPEN_PATH, dir_fd=directory), parent, name)
 
-    def forget(self, lookups: list[tuple[int, int]]) -> list[int]:
-        """Take back look-ups; returns descriptors of files without a name, for the caller to close where
-        that may wait for the disk."""
-        slow = []
+    def forget(self, lookups: Iterable[tuple[int, int]]) -> None:
+        """Take back look-ups."""
         for number, count in lookups:
-            descriptor, unlinked = self._inodes.forget(number, count)
-            if unlinked:
-                slow.append(descriptor)
-            elif descriptor >= 0:
+            descriptor, _ = self._inodes.forget(number, count)
+            if descriptor >= 0:
                 os.close(descriptor)
-        return slow
 
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: Context
-    ) -> tuple[int, Inode, pyfuse3.EntryAttributes]:
+    ) -> tuple[int, Inode, Entry]:
         """Create and open a regular file as the caller; returns the open descriptor, its inode and entry.
 
         O_APPEND is not passed on: the kernel gives each write its offset, and a copy into a descriptor
@@ -72,15 +60,13 @@ class Names:
                 fd = os.open(name, flags, mode, dir_fd=directory)
             try:
                 descriptor = os.open(f"/proc/self/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
-                attributes = self._enter(descriptor, parent, name)
+                entry = self._enter(descriptor, parent, name)
             except BaseException:
                 os.close(fd)
                 raise
-        return fd, self._inodes.get(attributes.st_ino), attributes
+        return fd, self._inodes.get(entry.number), entry
 
-    def mknod(
-        self, parent: int, name: bytes, mode: int, device: int, ctx: Context
-    ) -> pyfuse3.EntryAttributes:
+    def mknod(self, parent: int, name: bytes, mode: int, device: int, ctx: Context) -> Entry:
         """Create a regular or special file as the caller."""
         _check_component(name)
         with self._inodes.borrow(parent) as directory:
@@ -89,7 +75,7 @@ class Names:
                 os.mknod(name, mode, device, dir_fd=directory)
             return self._created(directory, parent, name)
 
-    def mkdir(self, parent: int, name: bytes, mode: int, ctx: Context) -> pyfuse3.EntryAttributes:
+    def mkdir(self, parent: int, name: bytes, mode: int, ctx: Context) -> Entry:
         """Create a directory as the caller."""
         _check_component(name)
         with self._inodes.borrow(parent) as directory:
@@ -98,7 +84,7 @@ class Names:
                 os.mkdir(name, mode, dir_fd=directory)
             return self._created(directory, parent, name)
 
-    def symlink(self, parent: int, name: bytes, target: bytes, ctx: Context) -> pyfuse3.EntryAttributes:
+    def symlink(self, parent: int, name: bytes, target: bytes, ctx: Context) -> Entry:
         """Create a symbolic link as the caller."""
         _check_component(name)
         with self._inodes.borrow(parent) as directory:
@@ -106,7 +92,7 @@ class Names:
                 os.symlink(target, name, dir_fd=directory)
             return self._created(directory, parent, name)
 
-    def link(self, number: int, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
+    def link(self, number: int, parent: int, name: bytes) -> Entry:
         """Give a file another name."""
         _check_component(name)
         with self._inodes.borrow(number) as descriptor, self._inodes.borrow(parent) as directory:
@@ -148,16 +134,16 @@ class Names:
 
     # ---- helpers -------------------------------------------------------------------------------------
 
-    def _enter(self, descriptor: int, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
+    def _enter(self, descriptor: int, parent: int, name: bytes) -> Entry:
         try:
-            st = os.fstat(descriptor)
+            entry = Entry.of(descriptor)
             where = self._inodes.get(parent)
         except BaseException:
             os.close(descriptor)
             raise
-        return entry(self._inodes.enter(descriptor, st, where, name), st, self._timeout)
+        return told(self._inodes.enter(descriptor, entry, where, name), entry, self._timeout)
 
-    def _created(self, directory: int, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
+    def _created(self, directory: int, parent: int, name: bytes) -> Entry:
         return self._enter(os.open(name, OPEN_PATH, dir_fd=directory), parent, name)
 
     @contextmanager

@@ -1,24 +1,35 @@
-"""pyfuse3, with the operations it lacks.
+"""pyfuse3, with the operations it lacks and a request loop that answers where it receives.
 
-Import this package before pyfuse3 (it imports pyfuse3 itself), derive from `Operations`, and use `init`,
-`main` and `close` where you would use pyfuse3's. Added are `copy_file_range`, `lseek`, `fallocate` and
-`ioctl`, a `setattr` that can tell UTIME_NOW from a time, and reads and writes that are served from a file
-descriptor without passing through Python (`NativeFile`).
+Import this package before pyfuse3 (it imports pyfuse3 itself), derive from `Operations`, whose methods are
+plain ones, and use `init`, `main` and `close` where you would use pyfuse3's. Added are `copy_file_range`,
+`lseek`, `fallocate` and `ioctl`, a `setattr` that can tell UTIME_NOW from a time, listings with and without
+attributes, and reads and writes served from a file descriptor without passing through Python (`NativeFile`).
 """
 
 from fusecopy.libfuse.loader import load
 
 load()
 
-from fusecopy.libfuse.files import WRITEBACK, Client, NativeFile  # noqa: E402  (pyfuse3 may be imported only after load())
-from fusecopy.libfuse.operations import Operations, RequestContext, SetattrFields  # noqa: E402
+from fusecopy.libfuse.entries import Entry, Opened  # noqa: E402  (pyfuse3 may be imported only after load())
+from fusecopy.libfuse.files import WRITEBACK, Client, NativeFile  # noqa: E402
+from fusecopy.libfuse.operations import (  # noqa: E402
+    CopyContext,
+    Emit,
+    Operations,
+    RequestContext,
+    SetattrFields,
+)
 from fusecopy.libfuse.session import Connection, close, connection, init, main, versions  # noqa: E402
 
 __all__ = [
     "WRITEBACK",
     "Client",
     "Connection",
+    "CopyContext",
+    "Emit",
+    "Entry",
     "NativeFile",
+    "Opened",
     "Operations",
     "RequestContext",
     "SetattrFields",

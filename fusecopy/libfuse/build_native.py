@@ -1,4 +1,4 @@
-"""Builds fusecopy.libfuse._native: ops.c and its Python half."""
+"""Builds fusecopy.libfuse._native: the C files here, and what they share with Python."""
 
 import shlex
 import subprocess
@@ -10,6 +10,13 @@ typedef int... pid_t;
 typedef int... uid_t;
 typedef int... gid_t;
 typedef int... mode_t;
+typedef int... dev_t;
+typedef int... ino_t;
+typedef int... nlink_t;
+typedef int... off_t;
+typedef int... blksize_t;
+typedef int... blkcnt_t;
+typedef int... time_t;
 struct fuse_req;
 typedef struct fuse_req *fuse_req_t;
 struct fuse_ctx { uid_t uid; gid_t gid; pid_t pid; mode_t umask; ...; };
@@ -26,6 +33,7 @@ struct fuse_ctx { uid_t uid; gid_t gid; pid_t pid; mode_t umask; ...; };
 #define FUSE_IOCTL_DIR ...
 #define FUSE_CAP_ATOMIC_O_TRUNC ...
 #define FUSE_CAP_DONT_MASK ...
+#define FUSE_CAP_READDIRPLUS_AUTO ...
 #define FUSE_CAP_SPLICE_WRITE ...
 #define FUSE_CAP_SPLICE_MOVE ...
 #define FUSE_CAP_SPLICE_READ ...
@@ -41,41 +49,65 @@ struct fusecopy_client {
 #define FUSECOPY_WRITEBACK ...
 struct fusecopy_file { int fd; int write_waits; int client_count; struct fusecopy_client clients[...]; };
 struct fusecopy_connection {
-    unsigned int want; unsigned int refuse; unsigned int major; unsigned int minor; unsigned int max_write;
+    int has_loop; unsigned int want; unsigned int refuse;
+    unsigned int major; unsigned int minor; unsigned int max_write;
     uint64_t requests[...];
 };
 struct fusecopy_setattr {
     int to_set; int has_fh; uint64_t fh; uint32_t mode; uint32_t uid; uint32_t gid;
     int64_t size; int64_t atime_s; int64_t atime_ns; int64_t mtime_s; int64_t mtime_ns;
 };
-struct fusecopy_attributes {
-    uint64_t ino; uint32_t mode; uint64_t nlink; uint32_t uid; uint32_t gid; uint64_t rdev;
-    int64_t size; int64_t blksize; int64_t blocks;
-    int64_t atime_s; int64_t atime_ns; int64_t mtime_s; int64_t mtime_ns; int64_t ctime_s; int64_t ctime_ns;
+struct timespec { time_t tv_sec; long tv_nsec; ...; };
+struct stat {
+    mode_t st_mode; nlink_t st_nlink; uid_t st_uid; gid_t st_gid; dev_t st_rdev;
+    off_t st_size; blksize_t st_blksize; blkcnt_t st_blocks;
+    struct timespec st_atim; struct timespec st_mtim; struct timespec st_ctim; ...;
 };
+struct fusecopy_entry {
+    uint64_t number; uint64_t generation; double entry_timeout; double attr_timeout;
+    uint64_t device; uint64_t ino; struct stat stat;
+};
+struct fusecopy_opened { uint64_t fh; int keep_cache; int noflush; int cache_readdir; };
 struct fusecopy_copy {
     uint64_t inode_in; uint64_t fh_in; int64_t off_in;
     uint64_t inode_out; uint64_t fh_out; int64_t off_out;
-    uint64_t length; int flags; int is_64;
+    uint64_t length; int flags;
 };
+struct fuse_forget_data { uint64_t ino; uint64_t nlookup; };
 
 int fuse_version(void);
 const char *fuse_pkgversion(void);
 const struct fuse_ctx *fuse_req_ctx(fuse_req_t req);
 int fuse_req_interrupted(fuse_req_t req);
 int fuse_reply_err(fuse_req_t req, int err);
+int fuse_reply_buf(fuse_req_t req, const char *buf, size_t size);
+int fuse_reply_readlink(fuse_req_t req, const char *target);
+int fuse_reply_xattr(fuse_req_t req, size_t size);
 int fuse_reply_lseek(fuse_req_t req, int64_t off);
 int fuse_reply_ioctl(fuse_req_t req, int result, const void *buf, size_t size);
 
 int fusecopy_installed(void);
 struct fusecopy_connection *fusecopy_get_connection(void);
+void fusecopy_serve(void);
+void fusecopy_oversee(void);
+void fusecopy_stop(void);
+int fusecopy_keep_turn(void);
 void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
 void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before,
                            int append);
-int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_attributes *attributes, double timeout);
+int fusecopy_stat(int fd, struct fusecopy_entry *entry);
+int fusecopy_reply_entry(fuse_req_t req, const struct fusecopy_entry *entry);
+int fusecopy_reply_absent(fuse_req_t req, double timeout);
+int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry);
+int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
+int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry,
+                          const struct fusecopy_opened *opened);
+size_t fusecopy_add_entry(fuse_req_t req, char *buf, size_t size, const char *name,
+                          const struct fusecopy_entry *entry, int64_t after, int plus);
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
 
 extern "Python+C" {
+    void on_crowded(void);
     void on_look(uint64_t fh, pid_t pid, int writes);
     void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
     void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before,
@@ -86,6 +118,27 @@ extern "Python+C" {
     void on_fallocate(fuse_req_t req, uint64_t inode, uint64_t fh, int mode, int64_t off, int64_t length);
     void on_ioctl(fuse_req_t req, uint64_t inode, uint64_t fh, unsigned int cmd, unsigned int flags,
                   char *data, size_t size, size_t out_size);
+    void on_readdir(fuse_req_t req, uint64_t fh, size_t size, int64_t off, int plus);
+    void on_lookup(fuse_req_t req, uint64_t parent, char *name);
+    void on_forget(struct fuse_forget_data *forgets, size_t count);
+    void on_getattr(fuse_req_t req, uint64_t inode);
+    void on_readlink(fuse_req_t req, uint64_t inode);
+    void on_mknod(fuse_req_t req, uint64_t parent, char *name, unsigned int mode, uint64_t device);
+    void on_mkdir(fuse_req_t req, uint64_t parent, char *name, unsigned int mode);
+    void on_symlink(fuse_req_t req, uint64_t parent, char *name, char *target);
+    void on_link(fuse_req_t req, uint64_t inode, uint64_t parent, char *name);
+    void on_unlink(fuse_req_t req, uint64_t parent, char *name);
+    void on_rmdir(fuse_req_t req, uint64_t parent, char *name);
+    void on_rename(fuse_req_t req, uint64_t parent, char *name, uint64_t new_parent, char *new_name,
+                   unsigned int flags);
+    void on_open(fuse_req_t req, uint64_t inode, int flags);
+    void on_create(fuse_req_t req, uint64_t parent, char *name, unsigned int mode, int flags);
+    void on_flush(fuse_req_t req, uint64_t fh);
+    void on_release(fuse_req_t req, uint64_t fh);
+    void on_fsync(fuse_req_t req, uint64_t fh, int datasync);
+    void on_getxattr(fuse_req_t req, uint64_t inode, char *name, size_t size);
+    void on_opendir(fuse_req_t req, uint64_t inode);
+    void on_releasedir(fuse_req_t req, uint64_t fh);
 }
 """
 
@@ -106,8 +159,8 @@ ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
     "fusecopy.libfuse._native",
     '#include "ops.h"',
-    sources=["fusecopy/libfuse/ops.c"],
-    depends=["fusecopy/libfuse/ops.h"],
+    sources=[f"fusecopy/libfuse/{name}.c" for name in ("session", "loop", "ops", "data")],
+    depends=["fusecopy/libfuse/ops.h", "fusecopy/libfuse/loop.h"],
     include_dirs=["fusecopy/libfuse"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=[*pkg_config("--cflags"), "-O2", "-Wall", "-Wextra"],

@@ -1,11 +1,17 @@
-"""The operations that pyfuse3 lacks, in its style."""
+"""The operations of a file system as plain methods: one definition of each, whoever received its request."""
 
 import errno
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyfuse3
 
 from fusecopy.libfuse._native import ffi, lib
+from fusecopy.libfuse.entries import Entry, Opened
+
+Emit = Callable[[bytes, Entry, int], bool]
+"""Offer an entry of a listing with the position after it; False when the reply is full."""
 
 
 class RequestContext:
@@ -33,6 +39,30 @@ class RequestContext:
         return bool(lib.fuse_req_interrupted(self._request))
 
 
+class CopyContext(RequestContext):
+    """Who asked for a copy, and the way to answer before all is done that the copy makes necessary.
+
+    Attributes:
+        answered: the program has its answer.
+    """
+
+    __slots__ = ("answered",)
+
+    def __init__(self, request: "ffi.CData") -> None:
+        super().__init__(request)
+        self.answered = False
+
+    def keep_turn(self) -> bool:
+        """Have no other request served before this one is done with. False where others are served at the
+        same time already."""
+        return bool(lib.fusecopy_keep_turn())
+
+    def answer(self, count: int) -> None:
+        """Tell the program how many bytes were copied; what is done from now on it does not wait for."""
+        self.answered = True
+        lib.fusecopy_reply_copy(self._request, count)
+
+
 @dataclass(frozen=True, slots=True)
 class SetattrFields:
     """What a SETATTR changes: pyfuse3's fields, and whether a time is the present one (UTIME_NOW).
@@ -52,12 +82,17 @@ class SetattrFields:
     mtime_now: bool
 
 
-class Operations(pyfuse3.Operations):
-    """pyfuse3's operations and those it lacks.
+class Operations:
+    """What requests ask for. Methods may wait, run in any thread and several at a time, and raise OSError;
+    any other exception answers EIO to that one caller and is logged with its traceback.
 
-    `read` and `write` are not called: handles are `NativeFile`s. Methods raise `pyfuse3.FUSEError`; any
-    other exception answers EIO to that one caller and is logged with its traceback.
+    READ and WRITE are not among them: handles are `NativeFile`s.
+
+    Attributes:
+        negative_timeout: seconds for which the kernel may believe that a name is not there.
     """
+
+    negative_timeout: float = 0
 
     def ended(self) -> None:
         """Called when no more requests will come, before those under way are waited for: hurry them."""
@@ -67,7 +102,113 @@ class Operations(pyfuse3.Operations):
         while it waits for the answer. Must be quick, must not raise. `pid` is WRITEBACK for mapped pages
         that the kernel writes."""
 
-    async def copy_file_range(
+    def lookup(self, parent: int, name: bytes) -> Entry:
+        """Find a name; counts a look-up of what it names."""
+        raise _lacking()
+
+    def forget(self, lookups: Sequence[tuple[int, int]]) -> None:
+        """Take back look-ups: (number, how many) each."""
+
+    def getattr(self, inode: int) -> Entry:
+        """The attributes of an inode."""
+        raise _lacking()
+
+    def setattr(
+        self, inode: int, attr: pyfuse3.EntryAttributes, fields: SetattrFields, fh: int | None
+    ) -> Entry:
+        """Change what `fields` names to what `attr` has."""
+        raise _lacking()
+
+    def readlink(self, inode: int) -> bytes:
+        """The target of a symbolic link."""
+        raise _lacking()
+
+    def mknod(self, parent: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> Entry:
+        """Create a file that is not opened, regular or special; counts a look-up, as all that create do."""
+        raise _lacking()
+
+    def mkdir(self, parent: int, name: bytes, mode: int, ctx: RequestContext) -> Entry:
+        """Create a directory."""
+        raise _lacking()
+
+    def symlink(self, parent: int, name: bytes, target: bytes, ctx: RequestContext) -> Entry:
+        """Create a symbolic link."""
+        raise _lacking()
+
+    def link(self, inode: int, parent: int, name: bytes) -> Entry:
+        """Give a file another name."""
+        raise _lacking()
+
+    def unlink(self, parent: int, name: bytes) -> None:
+        """Remove the name of anything but a directory."""
+        raise _lacking()
+
+    def rmdir(self, parent: int, name: bytes) -> None:
+        """Remove an empty directory."""
+        raise _lacking()
+
+    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
+        """renameat2(2)."""
+        raise _lacking()
+
+    def statfs(self) -> pyfuse3.StatvfsData:
+        """statvfs(3) of the file system."""
+        raise _lacking()
+
+    def getxattr(self, inode: int, name: bytes) -> bytes:
+        """The value of an extended attribute."""
+        raise _lacking()
+
+    def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        """Set an extended attribute."""
+        raise _lacking()
+
+    def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
+        """The names of the extended attributes."""
+        raise _lacking()
+
+    def removexattr(self, inode: int, name: bytes) -> None:
+        """Remove an extended attribute."""
+        raise _lacking()
+
+    def open(self, inode: int, flags: int, ctx: RequestContext) -> Opened:
+        """Open a regular file; the handle is a `NativeFile`'s."""
+        raise _lacking()
+
+    def create(
+        self, parent: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[Opened, Entry]:
+        """Create and open a regular file."""
+        raise _lacking()
+
+    def flush(self, fh: int) -> None:
+        """A descriptor of an open file is being closed."""
+
+    def release(self, fh: int) -> None:
+        """The last descriptor of an open file was closed."""
+
+    def fsync(self, fh: int, datasync: bool) -> None:
+        """fsync(2) or fdatasync(2)."""
+
+    def opendir(self, inode: int) -> Opened:
+        """Open a directory."""
+        raise _lacking()
+
+    def readdir(self, fh: int, off: int, plus: bool, emit: Emit) -> None:
+        """Offer entries from position `off` on until there are no more or the reply is full.
+
+        With `plus` each entry taken, but "." and "..", counts as a look-up; its number is 0 where it could
+        not be looked up. Without, number and type are all that is told.
+        """
+        raise _lacking()
+
+    def releasedir(self, fh: int) -> None:
+        """An open directory was closed."""
+
+    def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """fsync(2) or fdatasync(2) of a directory."""
+
+    def copy_file_range(
         self,
         inode_in: int,
         fh_in: int,
@@ -77,7 +218,7 @@ class Operations(pyfuse3.Operations):
         off_out: int,
         length: int,
         flags: int,
-        ctx: RequestContext,
+        ctx: CopyContext,
     ) -> int:
         """Copy up to `length` bytes between two open files and return how many were copied.
 
@@ -88,29 +229,31 @@ class Operations(pyfuse3.Operations):
         own splice, this time; ENOSYS makes it never ask again on this connection (fs/fuse/file.c, Linux 6.1
         to 7.2); any other errno goes to the program.
         """
-        raise pyfuse3.FUSEError(errno.ENOSYS)
+        raise _lacking()
 
-    async def lseek(self, inode: int, fh: int, off: int, whence: int, ctx: RequestContext) -> int:
+    def lseek(self, inode: int, fh: int, off: int, whence: int) -> int:
         """Find the next data or hole at or after `off`; `whence` is SEEK_DATA or SEEK_HOLE.
 
         ENOSYS is for good: the kernel then takes every file for one piece of data.
         """
-        raise pyfuse3.FUSEError(errno.ENOSYS)
+        raise _lacking()
 
-    async def fallocate(
-        self, inode: int, fh: int, mode: int, off: int, length: int, ctx: RequestContext
-    ) -> None:
+    def fallocate(self, inode: int, fh: int, mode: int, off: int, length: int) -> None:
         """Allocate, punch, zero, collapse or insert a range; `mode` as in fallocate(2).
 
         ENOSYS is for good: the kernel then answers EOPNOTSUPP by itself.
         """
-        raise pyfuse3.FUSEError(errno.ENOSYS)
+        raise _lacking()
 
-    async def ioctl(
+    def ioctl(
         self, inode: int, fh: int, cmd: int, data: bytes, out_size: int, is_dir: bool, ctx: RequestContext
     ) -> bytes:
         """Carry out ioctl `cmd` with the argument `data` and return at most `out_size` bytes.
 
         ENOTTY is the answer to an unknown `cmd`; 0 to TCGETS would make programs believe in a terminal.
         """
-        raise pyfuse3.FUSEError(errno.ENOTTY)
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+
+
+def _lacking() -> OSError:
+    return OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

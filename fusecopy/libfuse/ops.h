@@ -1,9 +1,10 @@
-/* What ops.c and its Python half share. */
+/* What the native layer and its Python half share. */
 
 #ifndef FUSECOPY_LIBFUSE_OPS_H
 #define FUSECOPY_LIBFUSE_OPS_H
 
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #define FUSE_USE_VERSION 35
@@ -48,6 +49,7 @@ struct fusecopy_file {
 };
 
 struct fusecopy_connection {
+	int has_loop;        /* requests are answered by our own loop; set before the session is made */
 	unsigned int want;   /* FUSE_CAP_ flags to ask for, set before the session starts */
 	unsigned int refuse; /* FUSE_CAP_ flags to leave out although libfuse or pyfuse3 wants them */
 	unsigned int major;  /* the kernel's FUSE protocol, known after INIT */
@@ -70,22 +72,23 @@ struct fusecopy_setattr {
 	int64_t mtime_ns;
 };
 
-struct fusecopy_attributes {
+/* What the kernel is told of an inode. Timeouts are seconds for which it may believe it. */
+struct fusecopy_entry {
+	uint64_t number; /* what the kernel is to call it; 0: an entry of a listing that was not looked up */
+	uint64_t generation;
+	double entry_timeout;
+	double attr_timeout;
+	uint64_t device; /* st_dev and st_ino in the backing */
 	uint64_t ino;
-	uint32_t mode;
-	uint64_t nlink;
-	uint32_t uid;
-	uint32_t gid;
-	uint64_t rdev;
-	int64_t size;
-	int64_t blksize;
-	int64_t blocks;
-	int64_t atime_s;
-	int64_t atime_ns;
-	int64_t mtime_s;
-	int64_t mtime_ns;
-	int64_t ctime_s;
-	int64_t ctime_ns;
+	struct stat stat;
+};
+
+/* What the kernel is told of an opened file or directory. */
+struct fusecopy_opened {
+	uint64_t fh;
+	int keep_cache;    /* pages known from before are still right */
+	int noflush;       /* no FLUSH when a descriptor is closed */
+	int cache_readdir; /* a listing may be remembered */
 };
 
 struct fusecopy_copy {
@@ -97,10 +100,10 @@ struct fusecopy_copy {
 	int64_t off_out;
 	uint64_t length;
 	int flags;
-	int is_64; /* came as COPY_FILE_RANGE_64 */
 };
 
-/* Implemented in Python (session.py); each starts a task and returns at once. */
+/* Implemented in Python (handlers.py). */
+void on_crowded(void);
 void on_look(uint64_t fh, pid_t pid, int writes);
 void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
 void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before, int append);
@@ -110,12 +113,61 @@ void on_lseek(fuse_req_t req, uint64_t inode, uint64_t fh, int64_t off, int when
 void on_fallocate(fuse_req_t req, uint64_t inode, uint64_t fh, int mode, int64_t off, int64_t length);
 void on_ioctl(fuse_req_t req, uint64_t inode, uint64_t fh, unsigned int cmd, unsigned int flags, char *data,
 	      size_t size, size_t out_size);
+void on_readdir(fuse_req_t req, uint64_t fh, size_t size, int64_t off, int plus);
+void on_lookup(fuse_req_t req, uint64_t parent, char *name);
+void on_forget(struct fuse_forget_data *forgets, size_t count);
+void on_getattr(fuse_req_t req, uint64_t inode);
+void on_readlink(fuse_req_t req, uint64_t inode);
+void on_mknod(fuse_req_t req, uint64_t parent, char *name, unsigned int mode, uint64_t device);
+void on_mkdir(fuse_req_t req, uint64_t parent, char *name, unsigned int mode);
+void on_symlink(fuse_req_t req, uint64_t parent, char *name, char *target);
+void on_link(fuse_req_t req, uint64_t inode, uint64_t parent, char *name);
+void on_unlink(fuse_req_t req, uint64_t parent, char *name);
+void on_rmdir(fuse_req_t req, uint64_t parent, char *name);
+void on_rename(fuse_req_t req, uint64_t parent, char *name, uint64_t new_parent, char *new_name,
+	       unsigned int flags);
+void on_open(fuse_req_t req, uint64_t inode, int flags);
+void on_create(fuse_req_t req, uint64_t parent, char *name, unsigned int mode, int flags);
+void on_flush(fuse_req_t req, uint64_t fh);
+void on_release(fuse_req_t req, uint64_t fh);
+void on_fsync(fuse_req_t req, uint64_t fh, int datasync);
+void on_getxattr(fuse_req_t req, uint64_t inode, char *name, size_t size);
+void on_opendir(fuse_req_t req, uint64_t inode);
+void on_releasedir(fuse_req_t req, uint64_t fh);
 
+/* session.c */
 int fusecopy_installed(void);
 struct fusecopy_connection *fusecopy_get_connection(void);
+int fusecopy_request_is_64(void);
+
+/* loop.c: run by the loop's threads, without Python's lock, until there are no more requests. */
+void fusecopy_serve(void);
+void fusecopy_oversee(void);
+
+/* End the loop, whatever its threads wait for. */
+void fusecopy_stop(void);
+
+/* Keep the turn until the request is done: nothing that comes after it is served before. False where other
+ * threads serve requests already. */
+int fusecopy_keep_turn(void);
+
+/* data.c */
+void fusecopy_do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void fusecopy_do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
+		       struct fuse_file_info *fi);
 void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
 void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before, int append);
-int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_attributes *attributes, double timeout);
+
+/* ops.c */
+void fusecopy_lay_over(struct fuse_lowlevel_ops *ops, int has_loop);
+int fusecopy_stat(int fd, struct fusecopy_entry *entry);
+int fusecopy_reply_entry(fuse_req_t req, const struct fusecopy_entry *entry);
+int fusecopy_reply_absent(fuse_req_t req, double timeout);
+int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry);
+int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
+int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry, const struct fusecopy_opened *opened);
+size_t fusecopy_add_entry(fuse_req_t req, char *buf, size_t size, const char *name,
+			  const struct fusecopy_entry *entry, int64_t after, int plus);
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
 
 #endif

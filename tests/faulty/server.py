@@ -11,16 +11,23 @@ import sys
 from fusecopy.cli import main
 from fusecopy.filesystem import server
 from fusecopy.filesystem.copies import Copies
-from fusecopy.libfuse import RequestContext
+from fusecopy.libfuse import CopyContext
+
+
+class LateContext(CopyContext):
+    """Answers when all is done, and not before."""
+
+    def keep_turn(self) -> bool:
+        return False
 
 
 class DenyingCopies(Copies):
     """Carries a copy and answers ENOSYS."""
 
     def copy_file_range(
-        self, fh_in: int, off_in: int, fh_out: int, off_out: int, length: int, ctx: RequestContext
+        self, fh_in: int, off_in: int, fh_out: int, off_out: int, length: int, ctx: CopyContext
     ) -> int:
-        super().copy_file_range(fh_in, off_in, fh_out, off_out, length, ctx)
+        super().copy_file_range(fh_in, off_in, fh_out, off_out, length, LateContext(ctx._request))
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 

@@ -1,0 +1,268 @@
+/*
+ * Reads and writes, answered without Python, and the count of who asked for how many of them.
+ */
+
+#include "loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S 1000000000LL
+
+/* What the kernel's splice between two files moves at a time: 16 pages of its private pipe. */
+#define PIPE_BYTES 65536
+
+static pthread_mutex_t counters = PTHREAD_MUTEX_INITIALIZER;
+
+static __thread char *scratch;
+static __thread size_t scratch_size;
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+static struct fusecopy_file *file_of(const struct fuse_file_info *fi)
+{
+	return (struct fusecopy_file *)(uintptr_t)fi->fh;
+}
+
+/* ---- accounting -------------------------------------------------------------------------------------- */
+
+/* The client's counters; past the last place all further clients share one, whose pid is -1. */
+static struct fusecopy_client *client_of(struct fusecopy_file *file, pid_t pid)
+{
+	struct fusecopy_client *client = file->clients;
+	int used = file->client_count;
+
+	for (int i = 0; i < used; i++, client++)
+		if (client->pid == pid || client->pid == -1)
+			return client;
+	client->pid = used == FUSECOPY_CLIENTS - 1 ? -1 : pid;
+	client->first_ns = now_ns();
+	file->client_count = used + 1;
+	return client;
+}
+
+/* Whether this is a moment to look at the caller. Everything here is done under the lock but the look itself. */
+static int is_first_read(struct fusecopy_file *file, pid_t pid)
+{
+	int first;
+
+	pthread_mutex_lock(&counters);
+	first = client_of(file, pid)->reads == 0;
+	pthread_mutex_unlock(&counters);
+	return first;
+}
+
+static void count_read(struct fusecopy_file *file, fuse_req_t req, size_t size)
+{
+	pid_t pid = fuse_req_ctx(req)->pid;
+	struct fusecopy_client *client;
+
+	if (is_first_read(file, pid))
+		on_look((uint64_t)(uintptr_t)file, pid, 0);
+	pthread_mutex_lock(&counters);
+	client = client_of(file, pid);
+	client->reads++;
+	client->read_bytes += size;
+	client->last_ns = now_ns();
+	pthread_mutex_unlock(&counters);
+}
+
+static int is_new_size(struct fusecopy_file *file, pid_t pid, size_t size)
+{
+	struct fusecopy_client *client;
+	int look;
+
+	pthread_mutex_lock(&counters);
+	client = client_of(file, pid);
+	look = size != client->last_write && client->looks < FUSECOPY_LOOKS;
+	client->looks += look;
+	client->last_write = size;
+	pthread_mutex_unlock(&counters);
+	return look;
+}
+
+/* The caller waits for this request, so now is the time to see which system call it is in; and again when
+ * the requests' size changes, because then another call may drive them. */
+static void count_write(struct fusecopy_file *file, fuse_req_t req, size_t size, int writeback)
+{
+	pid_t pid = writeback ? FUSECOPY_WRITEBACK : fuse_req_ctx(req)->pid;
+	struct fusecopy_client *client;
+
+	if (is_new_size(file, pid, size))
+		on_look((uint64_t)(uintptr_t)file, pid, 1);
+	pthread_mutex_lock(&counters);
+	client = client_of(file, pid);
+	client->pipe_writes += size == PIPE_BYTES;
+	client->writes++;
+	client->write_bytes += size;
+	client->last_ns = now_ns();
+	pthread_mutex_unlock(&counters);
+}
+
+/* ---- read and write ---------------------------------------------------------------------------------- */
+
+static int reserve_scratch(size_t size)
+{
+	if (size <= scratch_size)
+		return 0;
+	free(scratch);
+	scratch = malloc(size);
+	scratch_size = scratch ? size : 0;
+	return scratch ? 0 : -ENOMEM;
+}
+
+/* A short read is the whole answer only at the end of the file; before it the rest was not in memory. */
+static int reached_end(int fd, off_t end)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && end >= st.st_size;
+}
+
+void fusecopy_do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct fusecopy_file *file = file_of(fi);
+	struct iovec iov;
+	ssize_t got;
+
+	(void)ino;
+	count_read(file, req, size);
+	if (reserve_scratch(size) != 0) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	iov = (struct iovec){ .iov_base = scratch, .iov_len = size };
+	got = preadv2(file->fd, &iov, 1, off, RWF_NOWAIT);
+	if (got == (ssize_t)size || (got >= 0 && reached_end(file->fd, off + got)))
+		fuse_reply_buf(req, scratch, got);
+	else if (fusecopy_in_loop()) {
+		fusecopy_make_way();
+		fusecopy_finish_read(req, file->fd, size, off);
+	} else
+		on_slow_read(req, (uint64_t)(uintptr_t)file, size, off);
+}
+
+void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off)
+{
+	size_t got = 0;
+	ssize_t n = 0;
+
+	if (reserve_scratch(size) != 0) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	while (got < size) {
+		n = pread(fd, scratch + got, size - got, off + got);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		got += n;
+	}
+	if (n < 0 && got == 0)
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply_buf(req, scratch, got);
+}
+
+/* Whether to write at the end, wherever that is by now: a program asked for O_APPEND, and the kernel's offset is
+ * where the end was when it last looked, over which somebody may have written on the backing since. The
+ * descriptor itself is not opened so, because no copy may go into one that is. Pages written back by the kernel
+ * carry no flags of a program, and belong where they were. */
+static int appends(const struct fuse_file_info *fi)
+{
+	return fi->flags & O_APPEND && !fi->writepage ? RWF_APPEND : 0;
+}
+
+/* On pyfuse3's loop nothing may wait. RWF_NOWAIT says EOPNOTSUPP where the backing cannot tell (ext4's writes),
+ * and its promise does not reach the sync that O_DSYNC adds after the write. */
+static size_t write_without_waiting(struct fusecopy_file *file, const char *data, size_t size, off_t off,
+				    int append)
+{
+	struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
+	ssize_t written;
+
+	if (file->write_waits)
+		return 0;
+	written = pwritev2(file->fd, &iov, 1, off, RWF_NOWAIT | append);
+	if (written < 0 && errno == EOPNOTSUPP)
+		file->write_waits = 1;
+	return written < 0 ? 0 : written;
+}
+
+/* Writes on a thread of trio's what cannot be written at once. */
+static void write_on_pyfuse3_loop(fuse_req_t req, struct fusecopy_file *file, const char *data, size_t size,
+				  off_t off, int append)
+{
+	size_t written = write_without_waiting(file, data, size, off, append);
+	char *rest;
+
+	if (written == size) {
+		fuse_reply_write(req, size);
+		return;
+	}
+	/* The request's buffer is reused for the next request as soon as we return. */
+	rest = malloc(size - written);
+	if (!rest) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	memcpy(rest, data + written, size - written);
+	on_slow_write(req, (uint64_t)(uintptr_t)file, rest, size - written, off + written, written, append);
+}
+
+static void write_all(fuse_req_t req, int fd, const char *data, size_t size, off_t off, size_t before, int append)
+{
+	struct iovec iov;
+	size_t written = 0;
+	ssize_t n = 0;
+	int error = 0;
+
+	while (written < size) {
+		iov = (struct iovec){ .iov_base = (void *)(data + written), .iov_len = size - written };
+		n = pwritev2(fd, &iov, 1, off + written, append);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			error = errno;
+		if (n <= 0)
+			break;
+		written += n;
+	}
+	if (before + written == 0 && error)
+		fuse_reply_err(req, error);
+	else
+		fuse_reply_write(req, before + written);
+}
+
+void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before, int append)
+{
+	write_all(req, fd, data, size, off, before, append);
+	free(data);
+}
+
+void fusecopy_do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
+		       struct fuse_file_info *fi)
+{
+	struct fusecopy_file *file = file_of(fi);
+
+	(void)ino;
+	count_write(file, req, size, fi->writepage);
+	if (fusecopy_in_loop())
+		write_all(req, file->fd, data, size, off, 0, appends(fi));
+	else
+		write_on_pyfuse3_loop(req, file, data, size, off, appends(fi));
+}

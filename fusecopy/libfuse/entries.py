@@ -1,0 +1,95 @@
+"""What the kernel is told: an inode's attributes, an opened file's handle."""
+
+import os
+from typing import NamedTuple
+
+import pyfuse3
+
+from fusecopy.libfuse._native import ffi, lib
+
+NS_PER_S = 1_000_000_000
+
+
+class Entry:
+    """An inode as the kernel is to know it.
+
+    Attributes:
+        native: its number, generation, timeouts and attributes, for the native layer.
+    """
+
+    __slots__ = ("native",)
+
+    def __init__(self) -> None:
+        self.native = ffi.new("struct fusecopy_entry *")
+
+    @classmethod
+    def of(cls, fd: int) -> "Entry":
+        """The file behind `fd`, which may be opened with O_PATH, as fstat(2) has it; number and timeouts are
+        still to be given. Raises OSError."""
+        entry = cls()
+        error = lib.fusecopy_stat(fd, entry.native)
+        if error:
+            raise OSError(-error, os.strerror(-error))
+        return entry
+
+    @classmethod
+    def bare(cls, number: int, kind: int) -> "Entry":
+        """An entry of a listing of which no more is told than its number and its type (as in d_type)."""
+        entry = cls()
+        entry.native.number = number
+        entry.native.stat.st_mode = kind << 12
+        return entry
+
+    @property
+    def number(self) -> int:
+        """What the kernel calls it, and st_ino in the mount."""
+        return int(self.native.number)
+
+    @property
+    def st_dev(self) -> int:
+        """st_dev in the backing."""
+        return int(self.native.device)
+
+    @property
+    def st_ino(self) -> int:
+        """st_ino in the backing."""
+        return int(self.native.ino)
+
+    @property
+    def st_size(self) -> int:
+        """Size in bytes."""
+        return int(self.native.stat.st_size)
+
+    def for_pyfuse3(self) -> pyfuse3.EntryAttributes:
+        """The same as pyfuse3 takes it."""
+        entry, stat, attributes = self.native, self.native.stat, pyfuse3.EntryAttributes()
+        attributes.st_ino = entry.number
+        attributes.generation = entry.generation
+        attributes.entry_timeout = entry.entry_timeout
+        attributes.attr_timeout = entry.attr_timeout
+        for name in ("mode", "nlink", "uid", "gid", "rdev", "size", "blksize", "blocks"):
+            setattr(attributes, f"st_{name}", getattr(stat, f"st_{name}"))
+        for name in ("atime", "mtime", "ctime"):
+            time = getattr(stat, f"st_{name[0]}tim")
+            setattr(attributes, f"st_{name}_ns", time.tv_sec * NS_PER_S + time.tv_nsec)
+        return attributes
+
+
+class Opened(NamedTuple):
+    """An opened file or directory.
+
+    Attributes:
+        fh: the handle that comes with each request for it.
+        keep_cache: pages that the kernel knows from before are still right.
+        noflush: no FLUSH is wanted when a descriptor of it is closed.
+        cache_readdir: the kernel may remember the listing.
+    """
+
+    fh: int
+    keep_cache: bool = False
+    noflush: bool = False
+    cache_readdir: bool = False
+
+    def native(self) -> "ffi.CData":
+        """The same for the native layer."""
+        return ffi.new("struct fusecopy_opened *", self)

@@ -1,0 +1,24 @@
+/* The request loop (loop.c), as the rest of the native layer sees it. */
+
+#ifndef FUSECOPY_LIBFUSE_LOOP_H
+#define FUSECOPY_LIBFUSE_LOOP_H
+
+#include "ops.h"
+
+/* Begins a loop that reads `fd` and returns the descriptor for pyfuse3 to wait for in its place. */
+int fusecopy_begin_loop(struct fuse_session *se, int fd);
+
+/* The next request for pyfuse3, as fuse_session_receive_buf returns it. */
+int fusecopy_receive_handed_over(struct fuse_buf *buf);
+
+/* Let another thread receive, because this request is going to wait. */
+void fusecopy_make_way(void);
+
+/* Whether the calling thread is one of the loop's. */
+int fusecopy_in_loop(void);
+
+/* session.c: libfuse's own functions. */
+int fusecopy_real_receive_buf(struct fuse_session *se, struct fuse_buf *buf);
+void fusecopy_process(struct fuse_session *se, const struct fuse_buf *buf);
+
+#endif

@@ -1,0 +1,169 @@
+/*
+ * The functions of libfuse that are interposed.
+ *
+ * This object is loaded with RTLD_GLOBAL before pyfuse3, so that pyfuse3's calls bind to the functions below.
+ * fuse_session_new (from libfuse 3.17 on fuse_session_new_versioned) gives libfuse pyfuse3's table of operations
+ * with ours laid over it; fuse_session_fd and fuse_session_receive_buf put the request loop (loop.c) between
+ * pyfuse3 and the device; fuse_session_process_buf lets a libfuse before 3.18 understand the opcode
+ * COPY_FILE_RANGE_64.
+ */
+
+#include "loop.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include <linux/fuse.h>
+
+/* Callers of libfuse 3.17 and later are bound to the _versioned symbol by a macro; we define both. */
+#undef fuse_session_new
+
+#define UNKNOWN_NUMBER 0xffffffff
+
+/* In no released header before Linux 6.18; same request as COPY_FILE_RANGE, reply is one u64. */
+#define OPCODE_COPY_FILE_RANGE_64 53
+
+static struct fuse_lowlevel_ops pyfuse3_ops;
+static int installed;
+static __thread int request_is_64;
+static struct fusecopy_connection connection;
+
+int fusecopy_installed(void)
+{
+	return installed;
+}
+
+struct fusecopy_connection *fusecopy_get_connection(void)
+{
+	return &connection;
+}
+
+int fusecopy_request_is_64(void)
+{
+	return request_is_64;
+}
+
+static void do_init(void *userdata, struct fuse_conn_info *conn)
+{
+	pyfuse3_ops.init(userdata, conn);
+	conn->want |= connection.want & conn->capable;
+	conn->want &= ~connection.refuse;
+	connection.major = conn->proto_major;
+	connection.minor = conn->proto_minor;
+	connection.max_write = conn->max_write;
+}
+
+static void lay_over(struct fuse_lowlevel_ops *ops)
+{
+	pyfuse3_ops = *ops;
+	ops->init = do_init;
+	fusecopy_lay_over(ops, connection.has_loop);
+}
+
+/* The library's own function of that name: our object comes first in every other look-up. */
+static void *real(const char *name, const char *version)
+{
+	static void *library;
+	Dl_info info;
+	void *symbol;
+
+	if (!library && dladdr((void *)(uintptr_t)fuse_version, &info) != 0)
+		library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+	if (!library)
+		return NULL;
+	symbol = dlvsym(library, name, version);
+	return symbol ? symbol : dlsym(library, name);
+}
+
+/* A table larger than ours comes from headers newer than those this object was built with: what we do not
+ * know we could not hand on, so such a session gets no operations of ours and the loader reports it. */
+static const struct fuse_lowlevel_ops *table(const struct fuse_lowlevel_ops *op, size_t *op_size)
+{
+	static struct fuse_lowlevel_ops ops;
+
+	if (*op_size > sizeof(ops))
+		return op;
+	memset(&ops, 0, sizeof(ops));
+	memcpy(&ops, op, *op_size);
+	lay_over(&ops);
+	*op_size = sizeof(ops);
+	installed = 1;
+	return &ops;
+}
+
+struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op, size_t op_size,
+				      void *userdata)
+{
+	struct fuse_session *(*call)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *) =
+		real("fuse_session_new", "FUSE_3.0");
+
+	op = table(op, &op_size);
+	return call ? call(args, op, op_size, userdata) : NULL;
+}
+
+struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
+						size_t op_size, struct libfuse_version *version, void *userdata)
+{
+	struct fuse_session *(*call)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
+				     struct libfuse_version *, void *) =
+		real("fuse_session_new_versioned", "FUSE_3.17");
+
+	op = table(op, &op_size);
+	return call ? call(args, op, op_size, version, userdata) : NULL;
+}
+
+/* pyfuse3 asks once, after mounting, for what it is to wait for. A request that made the device readable is gone
+ * again if its caller was killed meanwhile, so no read of it may block: pyfuse3's holds Python's lock. */
+int fuse_session_fd(struct fuse_session *se)
+{
+	int (*call)(struct fuse_session *) = real("fuse_session_fd", "FUSE_3.0");
+	int fd = call(se);
+
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	return connection.has_loop ? fusecopy_begin_loop(se, fd) : fd;
+}
+
+int fusecopy_real_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
+{
+	static int (*call)(struct fuse_session *, struct fuse_buf *);
+
+	if (!call)
+		call = real("fuse_session_receive_buf", "FUSE_3.0");
+	return call(se, buf);
+}
+
+/* EINTR is what pyfuse3 takes as "again". */
+int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
+{
+	int result;
+
+	if (connection.has_loop)
+		return fusecopy_receive_handed_over(buf);
+	result = fusecopy_real_receive_buf(se, buf);
+	return result == -EAGAIN ? -EINTR : result;
+}
+
+/* Linux 6.18 sends COPY_FILE_RANGE_64 first. A libfuse before 3.18 answers ENOSYS, and two concurrent first
+ * copies then switch copies off for the whole connection, for good (fs/fuse/file.c, 6.18 to 7.2). The request
+ * has the layout of COPY_FILE_RANGE, so libfuse is shown that opcode. */
+void fusecopy_process(struct fuse_session *se, const struct fuse_buf *buf)
+{
+	static void (*call)(struct fuse_session *, const struct fuse_buf *);
+	struct fuse_in_header *in = buf->mem;
+
+	if (!call)
+		call = real("fuse_session_process_buf", "FUSE_3.0");
+	if (in->opcode < FUSECOPY_OPCODES)
+		__atomic_fetch_add(&connection.requests[in->opcode], 1, __ATOMIC_RELAXED);
+	request_is_64 = in->opcode == OPCODE_COPY_FILE_RANGE_64;
+	if (request_is_64 && fuse_version() < 318)
+		in->opcode = FUSE_COPY_FILE_RANGE;
+	call(se, buf);
+}
+
+void fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *buf)
+{
+	fusecopy_process(se, buf);
+}
