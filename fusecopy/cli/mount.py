@@ -41,6 +41,7 @@ Given = dict[str, str | bool]
 @click.option("--strict", is_flag=True, help="Answer an error where a reflink cannot be had.")
 @click.option("--decline", help="Leave every copy to the kernel: eopnotsupp, enosys (for good) or exdev.")
 @click.option("--refuse", metavar="ERRNO", help="Refuse every copy with this errno, for experiments.")
+@click.option("--passthrough", is_flag=True, help="Have the kernel read and write by itself (root).")
 @click.option("--no-inner-loop", is_flag=True, help="Answer requests by pyfuse3's own loop; slower.")
 @click.option("--replace", is_flag=True, help="Take away a dead mount at the mount point first.")
 def command(
@@ -83,6 +84,8 @@ def start(
     backing = _checked_backing(backing)
     mountpoint = _checked_mountpoint(mountpoint, backing, replace)
     _check_fuse(asked.forwarded)
+    if "passthrough" in own and os.geteuid() != 0:
+        raise UsageError("kernel passthrough is for root (CAP_SYS_ADMIN)", "mount without --passthrough")
     config = _config(backing, mountpoint, own, asked.forwarded)
 
     def serve(ready: Callable[[], None]) -> None:
@@ -137,6 +140,7 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         timeout=_seconds(str(own.get("timeout", DEFAULT_TIMEOUT))),
         noatime="noatime" in own,
         loop="no-inner-loop" not in own,
+        passthrough="passthrough" in own,
     )
 
 

@@ -14,6 +14,8 @@ from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.inodes import Inode, InodeTable
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
+from fusecopy.filesystem.passthrough import Passthrough
+from fusecopy.filesystem.privileges import drop_suidgid
 from fusecopy.libfuse import Entry, NativeFile, Opened
 
 OPEN_FLAGS = os.O_ACCMODE | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
@@ -35,6 +37,7 @@ class Files:
         credentials: Credentials,
         noatime: bool,
         noflush: bool,
+        passthrough: Passthrough,
     ) -> None:
         """With `noatime`, reading leaves the backing's access times alone where the server may do so; with
         `noflush` closing a file of the backing's filesystem reports nothing."""
@@ -45,6 +48,7 @@ class Files:
         self._credentials = credentials
         self._noatime = os.O_NOATIME if noatime else 0
         self._noflush = noflush
+        self._passthrough = passthrough
 
     def open(self, number: int, flags: int, ctx: Context) -> Opened:
         """Open a file of the backing; for the flags left out see Names.create."""
@@ -79,6 +83,7 @@ class Files:
             self._accounts.settle(file)
         finally:
             os.close(file.fd)
+            self._passthrough.released(file.inode)
 
     def lseek(self, fh: int, off: int, whence: int) -> int:
         """SEEK_DATA and SEEK_HOLE; nothing else reads the descriptor's own position."""
@@ -101,6 +106,10 @@ class Files:
             return b""
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
 
+    def privileged_write(self, fh: int, ctx: Context) -> None:
+        """A program without CAP_FSETID is about to write into a file with setuid or setgid bits."""
+        drop_suidgid(self._files.get(fh).fd, ctx)
+
     def descriptor(self, fh: int) -> int:
         """The backing descriptor of a handle."""
         return self._files.get(fh).fd
@@ -118,7 +127,11 @@ class Files:
         """A file's cached pages are dropped when it is opened again, so that its reads are seen."""
         file = OpenFile(NativeFile(fd, write_waits=bool(flags & os.O_DSYNC)), inode, ctx.pid)
         self._files.add(file)
-        return Opened(file.fh, noflush=self._noflush and inode.device == self._inodes.root.device)
+        return Opened(
+            file.fh,
+            noflush=self._noflush and inode.device == self._inodes.root.device,
+            backing=self._passthrough.opened(inode, fd),
+        )
 
 
 def _check_regular(descriptor: int) -> None:

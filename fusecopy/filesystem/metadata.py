@@ -15,6 +15,7 @@ from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.control import Control
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import OpenFiles
+from fusecopy.filesystem.privileges import drop_suidgid, keeps_suidgid
 from fusecopy.libfuse import Entry, SetattrFields
 
 ACL_PREFIX = b"system.posix_acl_"
@@ -65,7 +66,9 @@ class Metadata:
         with self._inodes.borrow(number) as descriptor:
             return told(self._inodes.get(number), Entry.of(descriptor), self._timeout)
 
-    def setattr(self, number: int, change: Change, fields: SetattrFields, fh: int | None) -> Entry:
+    def setattr(
+        self, number: int, change: Change, fields: SetattrFields, fh: int | None, ctx: Context
+    ) -> Entry:
         """Change what `fields` names.
 
         The owner goes before the mode, because chown(2) drops setuid and setgid bits and the kernel sends
@@ -73,6 +76,8 @@ class Metadata:
         """
         with self._inodes.borrow(number) as descriptor:
             path = f"/proc/self/fd/{descriptor}"
+            if fields.drop_suidgid or (fields.nothing and not keeps_suidgid(ctx)):
+                drop_suidgid(descriptor, ctx)
             if fields.update_uid or fields.update_gid:
                 owner = change.st_uid if fields.update_uid else -1
                 os.chown(path, owner, change.st_gid if fields.update_gid else -1)

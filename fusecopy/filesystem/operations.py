@@ -80,9 +80,14 @@ class Operations(libfuse.Operations):
         return self._fs.metadata.getattr(inode)
 
     def setattr(
-        self, inode: int, attr: pyfuse3.EntryAttributes, fields: SetattrFields, fh: int | None
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: SetattrFields,
+        fh: int | None,
+        ctx: RequestContext,
     ) -> Entry:
-        return self._fs.metadata.setattr(inode, attr, fields, fh)
+        return self._fs.metadata.setattr(inode, attr, fields, fh, ctx)
 
     def statfs(self) -> pyfuse3.StatvfsData:
         return self._fs.metadata.statfs()
@@ -136,6 +141,12 @@ class Operations(libfuse.Operations):
         if cmd == ioctls.CLONE and not is_dir:
             return self._fs.clones.clone(fh, data, ctx)
         return self._fs.files.ioctl(fd, cmd, data, out_size, ctx)
+
+    def privileged_write(self, fh: int, ctx: RequestContext) -> None:
+        try:
+            self._fs.files.privileged_write(fh, ctx)
+        except Exception:
+            log.exception("unexpected error while dropping setuid bits")
 
     def look(self, fh: int, pid: int, writes: bool) -> None:
         try:

@@ -20,7 +20,7 @@ from fusecopy import __version__, libfuse, mounts
 from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.writer import Writer
-from fusecopy.errors import BackingError, FusecopyError, UnmountError
+from fusecopy.errors import BackingError, FusecopyError, FuseUnavailableError, UnmountError
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.caller import Credentials
 from fusecopy.filesystem.clones import Clones
@@ -33,6 +33,7 @@ from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFiles
 from fusecopy.filesystem.operations import Filesystem, Operations
+from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.policy import Policy, parse
 from fusecopy.filesystem.reports import Reporter
 from fusecopy.filesystem.undispatched import Undispatched
@@ -60,6 +61,7 @@ class Config:
         timeout: seconds for which the kernel may believe names, attributes and listings without asking.
         noatime: leave the backing's access times alone.
         loop: answer requests by the request loop; otherwise by pyfuse3's.
+        passthrough: have the kernel read and write files by itself.
     """
 
     backing: str
@@ -70,6 +72,7 @@ class Config:
     timeout: float
     noatime: bool
     loop: bool
+    passthrough: bool
 
 
 class DeferredLog:
@@ -131,6 +134,7 @@ class Server:
                     credentials,
                     config.noatime,
                     noflush=_closes_silently(config.backing),
+                    passthrough=Passthrough(config.passthrough),
                 ),
                 Directories(self._inodes, names, cached=config.timeout > 0),
                 self._copies,
@@ -148,7 +152,13 @@ class Server:
         """
         os.umask(0)
         faulthandler.register(signal.SIGUSR2, all_threads=True)
-        libfuse.init(self._operations, self._config.mountpoint, self._config.options, self._config.loop)
+        libfuse.init(
+            self._operations,
+            self._config.mountpoint,
+            self._config.options,
+            self._config.loop,
+            self._config.passthrough,
+        )
         try:
             with self._clones.door:
                 trio.run(self._serve, ready)
@@ -181,6 +191,11 @@ class Server:
     def _begin(self) -> None:
         """Wait for the first answer of the mount, which brings the protocol, and begin the log."""
         os.stat(self._config.mountpoint)
+        if self._config.passthrough and not libfuse.connection().passthrough:
+            raise FuseUnavailableError(
+                f"{self._config.mountpoint}: the kernel has no FUSE passthrough",
+                "it takes Linux 6.9 with CONFIG_FUSE_PASSTHROUGH; mount without --passthrough",
+            )
         self._log.begin(Writer(self._config.log, self._header()))
 
     async def _signals(self) -> None:

@@ -19,7 +19,16 @@ from fusecopy.libfuse.operations import (  # noqa: E402
     RequestContext,
     SetattrFields,
 )
-from fusecopy.libfuse.session import Connection, close, connection, init, main, versions  # noqa: E402
+from fusecopy.libfuse.session import (  # noqa: E402
+    Connection,
+    backing_close,
+    backing_open,
+    close,
+    connection,
+    init,
+    main,
+    versions,
+)
 
 __all__ = [
     "WRITEBACK",
@@ -33,6 +42,8 @@ __all__ = [
     "Operations",
     "RequestContext",
     "SetattrFields",
+    "backing_close",
+    "backing_open",
     "close",
     "connection",
     "init",

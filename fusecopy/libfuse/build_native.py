@@ -51,10 +51,11 @@ struct fusecopy_file { int fd; int write_waits; int client_count; struct fusecop
 struct fusecopy_connection {
     int has_loop; unsigned int want; unsigned int refuse;
     unsigned int major; unsigned int minor; unsigned int max_write;
+    int handles_killpriv; int passthrough;
     uint64_t requests[...];
 };
 struct fusecopy_setattr {
-    int to_set; int has_fh; uint64_t fh; uint32_t mode; uint32_t uid; uint32_t gid;
+    int to_set; int drops_suidgid; int has_fh; uint64_t fh; uint32_t mode; uint32_t uid; uint32_t gid;
     int64_t size; int64_t atime_s; int64_t atime_ns; int64_t mtime_s; int64_t mtime_ns;
 };
 struct timespec { time_t tv_sec; long tv_nsec; ...; };
@@ -67,7 +68,7 @@ struct fusecopy_entry {
     uint64_t number; uint64_t generation; double entry_timeout; double attr_timeout;
     uint64_t device; uint64_t ino; struct stat stat;
 };
-struct fusecopy_opened { uint64_t fh; int keep_cache; int noflush; int cache_readdir; };
+struct fusecopy_opened { uint64_t fh; int keep_cache; int noflush; int cache_readdir; int backing; };
 struct fusecopy_copy {
     uint64_t inode_in; uint64_t fh_in; int64_t off_in;
     uint64_t inode_out; uint64_t fh_out; int64_t off_out;
@@ -92,6 +93,8 @@ void fusecopy_serve(void);
 void fusecopy_oversee(void);
 void fusecopy_stop(void);
 int fusecopy_keep_turn(void);
+int fusecopy_backing_open(int fd);
+void fusecopy_backing_close(int id);
 void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
 void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before,
                            int append);
@@ -112,6 +115,7 @@ extern "Python+C" {
     void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
     void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before,
                        int append);
+    void on_privileged_write(fuse_req_t req, uint64_t fh);
     void on_setattr(fuse_req_t req, uint64_t inode, struct fusecopy_setattr *change);
     void on_copy_file_range(fuse_req_t req, struct fusecopy_copy *copy);
     void on_lseek(fuse_req_t req, uint64_t inode, uint64_t fh, int64_t off, int whence);
@@ -159,7 +163,7 @@ ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
     "fusecopy.libfuse._native",
     '#include "ops.h"',
-    sources=[f"fusecopy/libfuse/{name}.c" for name in ("session", "loop", "ops", "data")],
+    sources=[f"fusecopy/libfuse/{name}.c" for name in ("session", "loop", "ops", "data", "replies")],
     depends=["fusecopy/libfuse/ops.h", "fusecopy/libfuse/loop.h"],
     include_dirs=["fusecopy/libfuse"],
     define_macros=[("_GNU_SOURCE", None)],

@@ -224,6 +224,15 @@ static void write_on_pyfuse3_loop(fuse_req_t req, struct fusecopy_file *file, co
 	on_slow_write(req, (uint64_t)(uintptr_t)file, rest, size - written, off + written, written, append);
 }
 
+/* A program without CAP_FSETID writes, and the write itself is ours: the bits would stay. */
+static void drop_suidgid(fuse_req_t req, struct fusecopy_file *file)
+{
+	struct stat st;
+
+	if (fusecopy_drops_suidgid() && fstat(file->fd, &st) == 0 && st.st_mode & (S_ISUID | S_ISGID))
+		on_privileged_write(req, (uint64_t)(uintptr_t)file);
+}
+
 static void write_all(fuse_req_t req, int fd, const char *data, size_t size, off_t off, size_t before, int append)
 {
 	struct iovec iov;
@@ -261,6 +270,7 @@ void fusecopy_do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t 
 
 	(void)ino;
 	count_write(file, req, size, fi->writepage);
+	drop_suidgid(req, file);
 	if (fusecopy_in_loop())
 		write_all(req, file->fd, data, size, off, 0, appends(fi));
 	else

@@ -83,12 +83,14 @@ class Opened(NamedTuple):
         keep_cache: pages that the kernel knows from before are still right.
         noflush: no FLUSH is wanted when a descriptor of it is closed.
         cache_readdir: the kernel may remember the listing.
+        backing: what the kernel reads and writes by itself (`backing_open`); 0 for nothing.
     """
 
     fh: int
     keep_cache: bool = False
     noflush: bool = False
     cache_readdir: bool = False
+    backing: int = 0
 
     def native(self) -> "ffi.CData":
         """The same for the native layer."""

@@ -75,7 +75,8 @@ def _getattr(request: "ffi.CData", inode: int) -> None:
 def _setattr(
     request: "ffi.CData", inode: int, attr: pyfuse3.EntryAttributes, fields: SetattrFields, fh: int | None
 ) -> None:
-    lib.fusecopy_reply_attr(request, _session.operations.setattr(inode, attr, fields, fh).native)
+    entry = _session.operations.setattr(inode, attr, fields, fh, RequestContext(request))
+    lib.fusecopy_reply_attr(request, entry.native)
 
 
 def _entry(request: "ffi.CData", operation: Callable[..., Entry], *args: Any) -> None:
@@ -197,6 +198,11 @@ def on_slow_write(
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
+def on_privileged_write(request: "ffi.CData", fh: int) -> None:
+    _session.operations.privileged_write(fh, RequestContext(request))
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_lookup(request: "ffi.CData", parent: int, name: "ffi.CData") -> None:
     _session.take(request, _lookup, parent, ffi.string(name))
 
@@ -221,7 +227,7 @@ def on_setattr(request: "ffi.CData", inode: int, change: "ffi.CData") -> None:
     attr.st_atime_ns = change.atime_s * NS_PER_S + change.atime_ns
     attr.st_mtime_ns = change.mtime_s * NS_PER_S + change.mtime_ns
     fh = change.fh if change.has_fh else None
-    _session.take(request, _setattr, inode, attr, _fields(change.to_set), fh)
+    _session.take(request, _setattr, inode, attr, _fields(change), fh)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
@@ -344,7 +350,8 @@ def on_ioctl(
     _session.take(request, _ioctl, inode, fh, cmd, argument, out_size, bool(flags & lib.FUSE_IOCTL_DIR))
 
 
-def _fields(to_set: int) -> SetattrFields:
+def _fields(change: "ffi.CData") -> SetattrFields:
+    to_set: int = change.to_set
     atime_now = bool(to_set & lib.FUSE_SET_ATTR_ATIME_NOW)
     mtime_now = bool(to_set & lib.FUSE_SET_ATTR_MTIME_NOW)
     return SetattrFields(
@@ -357,4 +364,5 @@ def _fields(to_set: int) -> SetattrFields:
         update_size=bool(to_set & lib.FUSE_SET_ATTR_SIZE),
         atime_now=atime_now,
         mtime_now=mtime_now,
+        drop_suidgid=bool(change.drops_suidgid),
     )

@@ -17,6 +17,13 @@ void fusecopy_make_way(void);
 /* Whether the calling thread is one of the loop's. */
 int fusecopy_in_loop(void);
 
+/* replies.c: what the kernel is told beyond what every libfuse can say. */
+struct fuse_in_header;
+void fusecopy_see_init(const struct fuse_in_header *in);
+void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection);
+int fusecopy_amend_replies(struct fuse_session *se, int fd);
+void fusecopy_set_backing(struct fuse_file_info *fi, int id);
+
 /* session.c: libfuse's own functions. */
 int fusecopy_real_receive_buf(struct fuse_session *se, struct fuse_buf *buf);
 void fusecopy_process(struct fuse_session *se, const struct fuse_buf *buf);

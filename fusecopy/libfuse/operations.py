@@ -68,7 +68,8 @@ class SetattrFields:
     """What a SETATTR changes: pyfuse3's fields, and whether a time is the present one (UTIME_NOW).
 
     The difference matters: whoever may write a file may set its times to the present, only its owner may
-    set others (utimensat(2)).
+    set others (utimensat(2)). `drop_suidgid` says that the program has no CAP_FSETID. A change of nothing
+    asks to drop what a write would (before a copy, fs/fuse/file.c, Linux 5.11).
     """
 
     update_atime: bool
@@ -80,6 +81,20 @@ class SetattrFields:
     update_size: bool
     atime_now: bool
     mtime_now: bool
+    drop_suidgid: bool
+
+    @property
+    def nothing(self) -> bool:
+        """No attribute is changed."""
+        return not (
+            self.update_atime
+            or self.update_mtime
+            or self.update_ctime
+            or self.update_mode
+            or self.update_uid
+            or self.update_gid
+            or self.update_size
+        )
 
 
 class Operations:
@@ -102,6 +117,10 @@ class Operations:
         while it waits for the answer. Must be quick, must not raise. `pid` is WRITEBACK for mapped pages
         that the kernel writes."""
 
+    def privileged_write(self, fh: int, ctx: RequestContext) -> None:
+        """Called before a program without CAP_FSETID writes into a file with setuid or setgid bits, which it
+        may not leave in place. Must not raise."""
+
     def lookup(self, parent: int, name: bytes) -> Entry:
         """Find a name; counts a look-up of what it names."""
         raise _lacking()
@@ -114,7 +133,12 @@ class Operations:
         raise _lacking()
 
     def setattr(
-        self, inode: int, attr: pyfuse3.EntryAttributes, fields: SetattrFields, fh: int | None
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: SetattrFields,
+        fh: int | None,
+        ctx: RequestContext,
     ) -> Entry:
         """Change what `fields` names to what `attr` has."""
         raise _lacking()

@@ -24,6 +24,7 @@ static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 {
 	struct fusecopy_setattr change = {
 		.to_set = to_set,
+		.drops_suidgid = fusecopy_drops_suidgid(),
 		.has_fh = fi != NULL,
 		.fh = fi ? fi->fh : 0,
 		.mode = attr->st_mode,
@@ -292,12 +293,15 @@ int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry)
 
 static struct fuse_file_info file_info(const struct fusecopy_opened *opened)
 {
-	return (struct fuse_file_info){
+	struct fuse_file_info fi = {
 		.fh = opened->fh,
 		.keep_cache = opened->keep_cache,
 		.noflush = opened->noflush,
 		.cache_readdir = opened->cache_readdir,
 	};
+
+	fusecopy_set_backing(&fi, opened->backing);
+	return fi;
 }
 
 int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened)

@@ -55,11 +55,14 @@ struct fusecopy_connection {
 	unsigned int major;  /* the kernel's FUSE protocol, known after INIT */
 	unsigned int minor;
 	unsigned int max_write;
+	int handles_killpriv; /* agreed: the server drops setuid and setgid bits (FUSE_HANDLE_KILLPRIV_V2) */
+	int passthrough;      /* asked for, then agreed: the kernel reads and writes the backing by itself */
 	uint64_t requests[FUSECOPY_OPCODES]; /* received so far, by opcode */
 };
 
 struct fusecopy_setattr {
 	int to_set;
+	int drops_suidgid;
 	int has_fh;
 	uint64_t fh;
 	uint32_t mode;
@@ -89,6 +92,7 @@ struct fusecopy_opened {
 	int keep_cache;    /* pages known from before are still right */
 	int noflush;       /* no FLUSH when a descriptor is closed */
 	int cache_readdir; /* a listing may be remembered */
+	int backing;       /* what the kernel reads and writes by itself, from fusecopy_backing_open; or 0 */
 };
 
 struct fusecopy_copy {
@@ -107,6 +111,7 @@ void on_crowded(void);
 void on_look(uint64_t fh, pid_t pid, int writes);
 void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
 void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before, int append);
+void on_privileged_write(fuse_req_t req, uint64_t fh);
 void on_setattr(fuse_req_t req, uint64_t inode, struct fusecopy_setattr *change);
 void on_copy_file_range(fuse_req_t req, struct fusecopy_copy *copy);
 void on_lseek(fuse_req_t req, uint64_t inode, uint64_t fh, int64_t off, int whence);
@@ -139,6 +144,11 @@ void on_releasedir(fuse_req_t req, uint64_t fh);
 int fusecopy_installed(void);
 struct fusecopy_connection *fusecopy_get_connection(void);
 int fusecopy_request_is_64(void);
+int fusecopy_drops_suidgid(void); /* of a WRITE or SETATTR: its program may not keep these bits */
+
+/* replies.c: have the kernel know a file of the backing, or forget it; a number, or a negative errno. */
+int fusecopy_backing_open(int fd);
+void fusecopy_backing_close(int id);
 
 /* loop.c: run by the loop's threads, without Python's lock, until there are no more requests. */
 void fusecopy_serve(void);

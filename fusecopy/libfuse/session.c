@@ -28,6 +28,7 @@
 static struct fuse_lowlevel_ops pyfuse3_ops;
 static int installed;
 static __thread int request_is_64;
+static __thread int drops_suidgid;
 static struct fusecopy_connection connection;
 
 int fusecopy_installed(void)
@@ -45,11 +46,27 @@ int fusecopy_request_is_64(void)
 	return request_is_64;
 }
 
+int fusecopy_drops_suidgid(void)
+{
+	return drops_suidgid;
+}
+
+/* libfuse does not hand these flags on. */
+static int asks_to_drop_suidgid(const struct fuse_in_header *in)
+{
+	if (in->opcode == FUSE_WRITE)
+		return ((const struct fuse_write_in *)(in + 1))->write_flags & FUSE_WRITE_KILL_SUIDGID;
+	if (in->opcode == FUSE_SETATTR)
+		return ((const struct fuse_setattr_in *)(in + 1))->valid & FATTR_KILL_SUIDGID;
+	return 0;
+}
+
 static void do_init(void *userdata, struct fuse_conn_info *conn)
 {
 	pyfuse3_ops.init(userdata, conn);
 	conn->want |= connection.want & conn->capable;
 	conn->want &= ~connection.refuse;
+	fusecopy_want(conn, &connection);
 	connection.major = conn->proto_major;
 	connection.minor = conn->proto_minor;
 	connection.max_write = conn->max_write;
@@ -122,6 +139,7 @@ int fuse_session_fd(struct fuse_session *se)
 	int fd = call(se);
 
 	fcntl(fd, F_SETFL, O_NONBLOCK);
+	fusecopy_amend_replies(se, fd);
 	return connection.has_loop ? fusecopy_begin_loop(se, fd) : fd;
 }
 
@@ -157,6 +175,9 @@ void fusecopy_process(struct fuse_session *se, const struct fuse_buf *buf)
 		call = real("fuse_session_process_buf", "FUSE_3.0");
 	if (in->opcode < FUSECOPY_OPCODES)
 		__atomic_fetch_add(&connection.requests[in->opcode], 1, __ATOMIC_RELAXED);
+	if (in->opcode == FUSE_INIT)
+		fusecopy_see_init(in);
+	drops_suidgid = asks_to_drop_suidgid(in);
 	request_is_64 = in->opcode == OPCODE_COPY_FILE_RANGE_64;
 	if (request_is_64 && fuse_version() < 318)
 		in->opcode = FUSE_COPY_FILE_RANGE;

@@ -40,11 +40,13 @@ class Connection:
     Attributes:
         protocol: the kernel's FUSE protocol.
         max_write: bytes of the largest WRITE.
+        passthrough: the kernel may be told to read and write files of the backing by itself.
         requests: requests received so far, by opcode.
     """
 
     protocol: tuple[int, int]
     max_write: int
+    passthrough: bool
     requests: dict[int, int]
 
 
@@ -119,15 +121,24 @@ def versions() -> dict[str, str]:
     return {"pyfuse3": pyfuse3.__version__, "libfuse": ffi.string(lib.fuse_pkgversion()).decode()}
 
 
-def init(operations: Operations, mountpoint: str, options: Iterable[str], loop: bool = True) -> None:
-    """Mount, as pyfuse3.init does, with our operations added to pyfuse3's; with `loop` by the request loop.
+def init(
+    operations: Operations,
+    mountpoint: str,
+    options: Iterable[str],
+    loop: bool = True,
+    passthrough: bool = False,
+) -> None:
+    """Mount, as pyfuse3.init does, with our operations added to pyfuse3's.
 
-    Left out of what libfuse asks the kernel for are ATOMIC_O_TRUNC and HANDLE_KILLPRIV, so that the kernel
-    itself sends the SETATTR that drops setuid and setgid bits, before writes, truncations and copies
-    (COPY_FILE_RANGE has no flag that would ask the server to: fs/fuse/file.c, Linux 6.1 to 7.2), and splicing
-    from and to /dev/fuse: reads and writes go through one buffer. Asked for is DONT_MASK, since only the
-    server can tell whether a default ACL takes the umask's place, and READDIRPLUS_AUTO, by which the kernel
-    asks for attributes with a listing where it is likely to want them.
+    Asked for is DONT_MASK, since only the server can tell whether a default ACL takes the umask's place;
+    READDIRPLUS_AUTO, by which the kernel asks for attributes with a listing where it is likely to want them;
+    and HANDLE_KILLPRIV_V2, without which it asks before every write whether the file has capabilities. Left
+    out of what libfuse asks for are HANDLE_KILLPRIV, which does not say for whom to drop setuid bits,
+    ATOMIC_O_TRUNC, and splicing from and to /dev/fuse: reads and writes go through one buffer.
+
+    Args:
+        loop: answer requests by the request loop.
+        passthrough: ask for kernel passthrough; `connection` says whether it was granted.
 
     Raises:
         MountRefusedError: the kernel or fusermount3 would not mount; their reason is on stderr.
@@ -136,6 +147,7 @@ def init(operations: Operations, mountpoint: str, options: Iterable[str], loop: 
     global _session
     connection = lib.fusecopy_get_connection()
     connection.has_loop = loop
+    connection.passthrough = passthrough
     connection.want = lib.FUSE_CAP_DONT_MASK | lib.FUSE_CAP_READDIRPLUS_AUTO
     connection.refuse = (
         lib.FUSE_CAP_ATOMIC_O_TRUNC
@@ -178,8 +190,19 @@ def close(unmount: bool = True) -> None:
     pyfuse3.close(unmount=unmount)
 
 
+def backing_open(fd: int) -> int:
+    """Have the kernel know a regular file, so that it may read and write it by itself: what `Opened.backing`
+    takes, or a negative errno. Needs CAP_SYS_ADMIN and a connection with passthrough (Linux 6.9)."""
+    return int(lib.fusecopy_backing_open(fd))
+
+
+def backing_close(number: int) -> None:
+    """Have it forget the file."""
+    lib.fusecopy_backing_close(number)
+
+
 def connection() -> Connection:
     """What was agreed at INIT."""
     c = lib.fusecopy_get_connection()
     requests = {opcode: int(count) for opcode, count in enumerate(c.requests) if count}
-    return Connection((c.major, c.minor), c.max_write, requests)
+    return Connection((c.major, c.minor), c.max_write, bool(c.passthrough), requests)

@@ -1,0 +1,161 @@
+/*
+ * What a libfuse before 3.17 has no words for: flags in the replies to INIT, OPEN and CREATE.
+ *
+ * Its replies are amended on their way to the kernel, by the session's own hook for writing them
+ * (fuse_session_custom_io). From 3.17 on libfuse says all of it itself, and nothing here is needed.
+ */
+
+#include "loop.h"
+
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <linux/fuse.h>
+
+/* In no header of Debian 12's (Linux 6.1): FUSE_PASSTHROUGH is bit 37 of INIT's flags, in 7.40. */
+#define FLAGS2_PASSTHROUGH (1U << 5)
+#define OPEN_PASSTHROUGH (1U << 7)
+#define MAX_STACK_DEPTH 1
+
+struct backing_map {
+	int32_t fd;
+	uint32_t flags;
+	uint64_t padding;
+};
+
+#define BACKING_OPEN _IOW(229, 1, struct backing_map)
+#define BACKING_CLOSE _IOW(229, 2, uint32_t)
+
+static int device;
+
+/* ---- backing files ----------------------------------------------------------------------------------- */
+
+int fusecopy_backing_open(int fd)
+{
+	struct backing_map map = { .fd = fd };
+	int id = ioctl(device, BACKING_OPEN, &map);
+
+	return id < 0 ? -errno : id;
+}
+
+void fusecopy_backing_close(int id)
+{
+	uint32_t closed = id;
+
+	ioctl(device, BACKING_CLOSE, &closed);
+}
+
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+
+void fusecopy_see_init(const struct fuse_in_header *in)
+{
+	(void)in;
+}
+
+void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection)
+{
+	connection->handles_killpriv = !!(conn->capable & FUSE_CAP_HANDLE_KILLPRIV_V2);
+	connection->passthrough &= !!(conn->capable & FUSE_CAP_PASSTHROUGH);
+	if (connection->handles_killpriv)
+		conn->want |= FUSE_CAP_HANDLE_KILLPRIV_V2;
+	if (connection->passthrough) {
+		conn->want |= FUSE_CAP_PASSTHROUGH;
+		conn->max_backing_stack_depth = MAX_STACK_DEPTH;
+	}
+}
+
+int fusecopy_amend_replies(struct fuse_session *se, int fd)
+{
+	(void)se;
+	device = fd;
+	return 0;
+}
+
+void fusecopy_set_backing(struct fuse_file_info *fi, int id)
+{
+	fi->backing_id = id;
+}
+
+#else
+
+static uint64_t init_unique;
+static uint32_t kernel_flags, kernel_flags2;
+static uint32_t more_flags, more_flags2;
+static __thread int backing_of_reply;
+
+void fusecopy_see_init(const struct fuse_in_header *in)
+{
+	const struct fuse_init_in *init = (const struct fuse_init_in *)(in + 1);
+
+	init_unique = in->unique;
+	kernel_flags = init->flags;
+	if (in->len >= sizeof(*in) + sizeof(*init) && init->flags & FUSE_INIT_EXT)
+		kernel_flags2 = init->flags2;
+}
+
+void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection)
+{
+	(void)conn;
+	connection->handles_killpriv = !!(kernel_flags & FUSE_HANDLE_KILLPRIV_V2);
+	connection->passthrough &= !!(kernel_flags2 & FLAGS2_PASSTHROUGH);
+	if (connection->handles_killpriv)
+		more_flags |= FUSE_HANDLE_KILLPRIV_V2;
+	if (connection->passthrough) {
+		more_flags |= FUSE_INIT_EXT;
+		more_flags2 |= FLAGS2_PASSTHROUGH;
+	}
+}
+
+void fusecopy_set_backing(struct fuse_file_info *fi, int id)
+{
+	(void)fi;
+	backing_of_reply = id;
+}
+
+static void amend_init(struct fuse_init_out *init)
+{
+	init->flags |= more_flags;
+	init->flags2 |= more_flags2;
+	if (more_flags2 & FLAGS2_PASSTHROUGH)
+		init->unused[0] = MAX_STACK_DEPTH; /* max_stack_depth, since 7.40 */
+}
+
+/* A reply to OPEN is a struct fuse_open_out, one to CREATE ends with it. */
+static void amend_open(const struct iovec *payload)
+{
+	struct fuse_open_out *open = (struct fuse_open_out *)((char *)payload->iov_base + payload->iov_len) - 1;
+
+	open->open_flags |= OPEN_PASSTHROUGH;
+	open->padding = backing_of_reply; /* backing_id, since 7.40 */
+}
+
+static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+{
+	const struct fuse_out_header *out = iov[0].iov_base;
+
+	(void)userdata;
+	if (count == 2 && out->error == 0 && out->unique == init_unique)
+		amend_init(iov[1].iov_base);
+	if (count == 2 && out->error == 0 && backing_of_reply)
+		amend_open(&iov[1]);
+	backing_of_reply = 0;
+	return writev(fd, iov, count);
+}
+
+static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, size);
+}
+
+int fusecopy_amend_replies(struct fuse_session *se, int fd)
+{
+	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
+
+	device = fd;
+	return fuse_session_custom_io(se, &io, fd);
+}
+
+#endif
