@@ -25,7 +25,8 @@ from fusecopy.errors import (
 if TYPE_CHECKING:
     from fusecopy.filesystem.server import Config
 
-DEFAULT_TIMEOUT = 1.0
+EXCLUSIVE_TIMEOUT = 3600.0
+"""Nobody but the mount changes the backing, so what the kernel knows stays right; but nothing is for ever."""
 
 Given = dict[str, str | bool]
 """Options by name; those without a value are True or, from -o, empty."""
@@ -41,6 +42,7 @@ Given = dict[str, str | bool]
 @click.option("--strict", is_flag=True, help="Answer an error where a reflink cannot be had.")
 @click.option("--decline", help="Leave every copy to the kernel: eopnotsupp, enosys (for good) or exdev.")
 @click.option("--refuse", metavar="ERRNO", help="Refuse every copy with this errno, for experiments.")
+@click.option("--coherent", is_flag=True, help="Others change the backing too: believe nothing for long.")
 @click.option("--passthrough", is_flag=True, help="Have the kernel read and write by itself (root).")
 @click.option("--no-inner-loop", is_flag=True, help="Answer requests by pyfuse3's own loop; slower.")
 @click.option("--replace", is_flag=True, help="Take away a dead mount at the mount point first.")
@@ -57,8 +59,9 @@ def command(
 
     Returns once the mount answers. Then copy inside it, and read what carried each copy with
     `fusecopy log MOUNTPOINT`. Options of -o: libfuse's (allow_other, ro, ...), noatime, strict,
-    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, and timeout=SECONDS for which the kernel may
-    believe names and attributes (1; use 0 if others change the backing).
+    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, passthrough, no-inner-loop, and
+    timeout=SECONDS for which the kernel may believe names, attributes and listings (3600 as long as
+    nobody else changes the backing; 0 with coherent).
     """
     asked = options.parse(words)
     given: Given = {key.replace("_", "-"): value for key, value in policy.items() if value}
@@ -137,7 +140,7 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         log=log,
         policy=parse(policy),
         options=frozenset({f"fsname={fsname}", "subtype=fusecopy", "default_permissions"} | forwarded),
-        timeout=_seconds(str(own.get("timeout", DEFAULT_TIMEOUT))),
+        timeout=_timeout(own),
         noatime="noatime" in own,
         loop="no-inner-loop" not in own,
         passthrough="passthrough" in own,
@@ -153,6 +156,12 @@ def default_log(mountpoint: str) -> Path:
     if not os.path.isabs(state):
         raise UsageError("there is no home directory for the dispatch log", "name a file with --log")
     return Path(state) / "fusecopy" / f"{name}.jsonl"
+
+
+def _timeout(own: Given) -> float:
+    if "timeout" in own:
+        return _seconds(str(own["timeout"]))
+    return 0.0 if "coherent" in own else EXCLUSIVE_TIMEOUT
 
 
 def _seconds(text: str) -> float:

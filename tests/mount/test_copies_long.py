@@ -127,7 +127,8 @@ def test_second_sigterm_ends_a_copy_under_way_short_and_in_order(backing: Path) 
             said, _ = program.communicate(timeout=60)
         copy = ended(mount)
     count, last = said.split(maxsplit=1)
-    assert last == "Transport endpoint is not connected\n"
+    # The next request of the program was waiting already when the connection went, or came later.
+    assert last in ("Software caused connection abort\n", "Transport endpoint is not connected\n")
     assert 0 < int(count) == copy.copied < SIZE
     assert copy.attempts[-1].reason == "interrupted"
     with (backing / "a").open("rb") as a, (backing / "b").open("rb") as b:
