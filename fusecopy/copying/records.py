@@ -101,8 +101,8 @@ class Proof(str, Enum):
     UNPROVABLE = "unprovable"
     """The backing does not say: no FIEMAP, or the data lies inside metadata."""
 
-    def __str__(self) -> str:
-        return self.value
+    __hash__ = str.__hash__
+    __str__ = str.__str__
 
 
 class Sharing(NamedTuple):

@@ -187,7 +187,7 @@ class _Thread:
                 uid=user,
                 parent=self._parent,
                 group=group,
-                exe=exe,
+                exe=exe.decode(errors="replace"),
                 args=args.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace"),
             )
         return self._caller
@@ -217,11 +217,11 @@ def _group(thread: int) -> int:
         return 0
 
 
-def _exe(directory: int) -> str:
+def _exe(directory: int) -> bytes:
     try:
-        return os.readlink("exe", dir_fd=directory)
+        return os.readlink(b"exe", dir_fd=directory)
     except OSError:
-        return ""
+        return b""
 
 
 CALLERS = Callers()

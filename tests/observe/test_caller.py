@@ -112,10 +112,11 @@ def test_the_user_of_a_process_as_it_is_now(one: Child, callers: Callers) -> Non
 
 def test_another_program_of_the_same_name_and_arguments(one: Child, callers: Callers, tmp_path: Path) -> None:
     before = callers.identify(one.pid, 0)
-    other = tmp_path / before.comm
+    other = tmp_path / os.fsdecode(b"\xff") / before.comm
+    other.parent.mkdir()
     shutil.copy(before.exe, other)
     one.obey(f"os.execv({str(other)!r}, {COMMAND!r})")
-    assert callers.identify(one.pid, 0) == replace(before, exe=str(other))
+    assert callers.identify(one.pid, 0) == replace(before, exe=f"{tmp_path}/\ufffd/{before.comm}")
 
 
 @pytest.mark.root
