@@ -28,6 +28,19 @@ SUSPICIOUS = re.compile(
 """What a server must not say unless the test expects it."""
 
 
+CALLER = re.compile(r"/proc/\d+(/comm|/cmdline)?( \(deleted\))?")
+"""What a descriptor of a caller that the server remembers is called: those are bounded, and stay."""
+
+
+def descriptors(pid: int) -> int:
+    """How many descriptors a server has, but for those of callers."""
+    held = 0
+    for name in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            held += not CALLER.fullmatch(os.readlink(name))
+    return held
+
+
 @dataclass
 class Mounted:
     """A mount that answers.

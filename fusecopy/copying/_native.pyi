@@ -13,6 +13,11 @@ class _Lib:
     FS_APPEND_FL: int
     FS_NOCOW_FL: int
     EXTENTS_PER_CALL: int
+    FC_SHARED: int
+    FC_NOT_SHARED: int
+    FC_HOLE: int
+    FC_UNPROVABLE: int
+    FC_STATES: int
 
     def fc_clone_range(
         self, source: int, offset_in: int, length: int, destination: int, offset_out: int
@@ -21,6 +26,29 @@ class _Lib:
         self, source: int, offset_in: int, length: int, destination: int, offset_out: int, deduped: Any
     ) -> int: ...
     def fc_fiemap(self, fd: int, start: int, length: int, flags: int, extents: Any) -> int: ...
+    def fc_begin(
+        self,
+        walk: Any,
+        source: int,
+        offset_in: int,
+        destination: int,
+        offset_out: int,
+        length: int,
+        fiemap_flags: int,
+    ) -> None: ...
+    def fc_next_part(self, walk: Any, part: Any) -> int: ...
+    def fc_totals(
+        self,
+        source: int,
+        offset_in: int,
+        destination: int,
+        offset_out: int,
+        length: int,
+        fiemap_flags: int,
+        totals: Any,
+    ) -> int: ...
+    def fc_look(self, source: int, destination: int, files: Any) -> int: ...
+    def fc_one_filesystem(self, one: int, other: int) -> int: ...
     def fc_punch_hole(self, fd: int, offset: int, length: int) -> int: ...
     def fc_extend(self, fd: int, offset: int, length: int) -> int: ...
     def fc_block_size(self, fd: int) -> int: ...
@@ -28,6 +56,7 @@ class _Lib:
 
 class _FFI:
     def new(self, declaration: str, init: Any = None) -> Any: ...
+    def unpack(self, array: Any, length: int) -> list[int]: ...
 
 lib: _Lib
 ffi: _FFI

@@ -32,9 +32,9 @@ def split(job: Request, block: int, tail_too: bool) -> list[Piece]:
     body = job.length - head - tail
     if body <= 0:
         return [Piece(job.length, f"holds no whole block of {block}")]
-    pieces = [
-        Piece(head, f"the head before the first whole block of {block}"),
-        Piece(body),
-        Piece(tail, f"the tail after the last whole block of {block}"),
-    ]
-    return [piece for piece in pieces if piece.length]
+    pieces = [Piece(body)]
+    if head:
+        pieces.insert(0, Piece(head, f"the head before the first whole block of {block}"))
+    if tail:
+        pieces.append(Piece(tail, f"the tail after the last whole block of {block}"))
+    return pieces

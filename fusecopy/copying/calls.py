@@ -1,6 +1,7 @@
 """The calls Python has no function for. Each raises OSError; offsets and lengths are bytes."""
 
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fusecopy.copying._native import ffi, lib
@@ -18,6 +19,40 @@ class Extent(NamedTuple):
     def end(self) -> int:
         """Where in the file the piece ends."""
         return self.logical + self.length
+
+
+class Files(NamedTuple):
+    """What a copy has to know of its two files.
+
+    Attributes:
+        size_in: size of the source.
+        size_out: size of the destination.
+        block: the destination's block size, as `block_size` has it; 0 where it does not tell it.
+        same: they are one file of the backing.
+    """
+
+    size_in: int
+    size_out: int
+    block: int
+    same: bool
+
+
+def look(source: int, destination: int) -> Files:
+    """Look at two files before a copy.
+
+    Raises:
+        OSError: vfs_copy_file_range would refuse them: EISDIR for a directory, EINVAL for what is no regular
+            file either, EBADF for a destination opened with O_APPEND.
+    """
+    files = ffi.new("struct fc_files *")
+    _check(lib.fc_look(source, destination, files))
+    return Files(files.size_in, files.size_out, files.block, bool(files.same))
+
+
+def one_filesystem(one: int, other: int) -> bool:
+    """Whether two descriptors are known to lie on one filesystem by st_dev, or by the mount they were opened
+    on. False says nothing: a filesystem may have many of either."""
+    return bool(_check(lib.fc_one_filesystem(one, other)))
 
 
 def clone_range(source: int, offset_in: int, length: int, destination: int, offset_out: int) -> None:
@@ -42,6 +77,33 @@ def fiemap(fd: int, offset: int, length: int, flags: int) -> list[Extent]:
     found = ffi.new("struct fiemap_extent[]", lib.EXTENTS_PER_CALL)
     count = _check(lib.fc_fiemap(fd, offset, length, flags, found))
     return [Extent(e.fe_logical, e.fe_physical, e.fe_length, e.fe_flags) for e in found[0:count]]
+
+
+def compare(
+    source: int, offset_in: int, destination: int, offset_out: int, length: int, flags: int
+) -> list[int]:
+    """How many bytes of a destination range are in which state against the source's, by FC_*.
+
+    Args:
+        flags: FIEMAP_FLAG_*, for both files.
+    """
+    totals = ffi.new("uint64_t[]", lib.FC_STATES)
+    _check(lib.fc_totals(source, offset_in, destination, offset_out, length, flags, totals))
+    return ffi.unpack(totals, lib.FC_STATES)
+
+
+def compared(
+    source: int, offset_in: int, destination: int, offset_out: int, length: int, flags: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """The same part by part: where it begins in the range, its length, FC_* and FIEMAP_EXTENT_*.
+
+    Args:
+        source: -1 where nothing can be shared with it.
+    """
+    walk, part = ffi.new("struct fc_walk *"), ffi.new("struct fc_part *")
+    lib.fc_begin(walk, source, offset_in, destination, offset_out, length, flags)
+    while _check(lib.fc_next_part(walk, part)):
+        yield part.offset, part.length, part.state, part.flags
 
 
 def punch_hole(fd: int, offset: int, length: int) -> None:

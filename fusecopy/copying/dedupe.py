@@ -1,10 +1,10 @@
 """The path `dedupe`: FIDEDUPERANGE. Bytes that the destination holds already become shared."""
 
 import errno
-import os
 
 from fusecopy.copying import calls
 from fusecopy.copying.blocks import Piece, split
+from fusecopy.copying.calls import Files
 from fusecopy.copying.limits import MIB, Limits
 from fusecopy.copying.moving import Result
 from fusecopy.copying.records import Request
@@ -15,9 +15,9 @@ CHUNK = 16 * MIB
 DIFFERS = "differs"
 
 
-def pieces(job: Request) -> list[Piece]:
-    """What of `job` can be shared. Raises OSError where the destination does not tell its block size."""
-    return split(job, calls.block_size(job.destination), _ends_both(job))
+def pieces(job: Request, files: Files) -> list[Piece]:
+    """What of `job` can be shared."""
+    return split(job, files.block, _ends_both(job, files))
 
 
 def carry(job: Request, limits: Limits) -> Result:
@@ -31,7 +31,7 @@ def carry(job: Request, limits: Limits) -> Result:
             same, verified = calls.dedupe_range(
                 job.source, job.offset_in + done, length, job.destination, job.offset_out + done
             )
-            overhang = min(length, verified) % calls.block_size(job.destination)
+            files = calls.look(job.source, job.destination)
         except OSError as error:
             return Result(done, error.errno or errno.EIO)
         if not same:
@@ -39,12 +39,13 @@ def carry(job: Request, limits: Limits) -> Result:
         done += min(length, verified)
         if not verified:
             return Result(done, reason="nothing was compared")
-        if overhang and not _ends_both(job):
+        overhang = min(length, verified) % (files.block or 1)
+        if overhang and not _ends_both(job, files):
             # The kernel reports such a length as done but rounds it down before it compares.
             return Result(done - overhang, errno.EINVAL, reason="the tail is no whole block")
     return Result(done)
 
 
-def _ends_both(job: Request) -> bool:
-    ends_source = job.offset_in + job.length == os.fstat(job.source).st_size
-    return ends_source and job.offset_out + job.length == os.fstat(job.destination).st_size
+def _ends_both(job: Request, files: Files) -> bool:
+    ends_source = job.offset_in + job.length == files.size_in
+    return ends_source and job.offset_out + job.length == files.size_out

@@ -88,7 +88,7 @@ class File:
         for name in (os.fsdecode(name.decode("unicode_escape").encode("latin-1")) for name in names):
             try:
                 if os.path.samestat(os.stat(name), self.stat):
-                    return name
+                    return os.fsencode(name).decode(errors="replace")
             except OSError:
                 continue
         return ""

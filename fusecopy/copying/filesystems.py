@@ -3,8 +3,9 @@
 st_dev does not tell: every btrfs subvolume has its own, and yet extents are shared between them.
 """
 
-import os
 from typing import NamedTuple
+
+from fusecopy.copying import calls
 
 
 class Mount(NamedTuple):
@@ -34,7 +35,7 @@ def mount_of(fd: int) -> Mount:
 
 def same(one: int, other: int) -> bool:
     """Whether two descriptors lie on one filesystem, so that they could share extents."""
-    if os.fstat(one).st_dev == os.fstat(other).st_dev:
+    if calls.one_filesystem(one, other):
         return True
     device = mount_of(one).device
     return device != "" and device == mount_of(other).device

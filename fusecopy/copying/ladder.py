@@ -1,13 +1,12 @@
 """Carry one copy by the paths of a ladder, each tried on what the ones before it left."""
 
 import errno
-import fcntl
 import os
-import stat
 from collections.abc import Callable
 
-from fusecopy.copying import copy_file_range, dedupe, readwrite, reflink, sendfile, splice
+from fusecopy.copying import calls, copy_file_range, dedupe, readwrite, reflink, sendfile, splice
 from fusecopy.copying.blocks import Piece
+from fusecopy.copying.calls import Files
 from fusecopy.copying.limits import Budget, Limits, Stop
 from fusecopy.copying.moving import Result
 from fusecopy.copying.records import Attempt, Outcome, Path, Request
@@ -33,7 +32,7 @@ _CARRY: dict[Path, Callable[[Request, Limits], Result]] = {
     Path.DEDUPE: dedupe.carry,
 }
 
-_PIECES: dict[Path, Callable[[Request], list[Piece]]] = {
+_PIECES: dict[Path, Callable[[Request, Files], list[Piece]]] = {
     Path.REFLINK: reflink.pieces,
     Path.DEDUPE: dedupe.pieces,
 }
@@ -91,32 +90,25 @@ def carry(
             nothing was copied yet.
     """
     try:
-        length = _usable_length(request)
+        files = calls.look(request.source, request.destination)
+        length = _usable_length(request, files)
     except OSError as error:
         return Outcome((), 0, error.errno or errno.EIO, complete=False)
     if length <= 0:
         return Outcome((), 0, 0, complete=True)
-    run = _Run(request, Limits(budget, interrupted))
+    run = _Run(request, files, Limits(budget, interrupted))
     run.descend(length, ladder)
     return run.outcome(length)
 
 
-def _usable_length(request: Request) -> int:
+def _usable_length(request: Request, files: Files) -> int:
     """The bytes of the request that the source has. Raises OSError as vfs_copy_file_range would."""
-    source, destination = os.fstat(request.source), os.fstat(request.destination)
-    for file in (source, destination):
-        if not stat.S_ISREG(file.st_mode):
-            raise _refused(errno.EISDIR if stat.S_ISDIR(file.st_mode) else errno.EINVAL)
-    if fcntl.fcntl(request.destination, fcntl.F_GETFL) & os.O_APPEND:
-        # As copy_file_range; pwrite would put the bytes at the file's end, whatever offset it is given.
-        raise _refused(errno.EBADF)
     if request.offset_in < 0 or request.offset_out < 0:
         raise _refused(errno.EINVAL)
-    length = min(request.length, source.st_size - request.offset_in)
+    length = min(request.length, files.size_in - request.offset_in)
     if request.offset_out > _LARGEST_OFFSET - max(length, 0):
         raise _refused(errno.EOVERFLOW)
-    same = (source.st_dev, source.st_ino) == (destination.st_dev, destination.st_ino)
-    if same and abs(request.offset_in - request.offset_out) < length:
+    if files.same and abs(request.offset_in - request.offset_out) < length:
         # The kernel looks at this for its own inodes only; two of them may be one file of the backing.
         raise _refused(errno.EINVAL)
     return length
@@ -127,10 +119,17 @@ def _refused(code: int) -> OSError:
 
 
 class _Run:
-    """One request on its way down the ladder."""
+    """One request on its way down the ladder.
 
-    def __init__(self, request: Request, limits: Limits) -> None:
+    Where a range ends against the files' ends stays as it was before the copy, which grows the destination no
+    further than its range; if others change a file meanwhile, the kernel refuses what no longer fits.
+    """
+
+    __slots__ = ("_attempts", "_copied", "_ended", "_errno", "_files", "_limits", "_request")
+
+    def __init__(self, request: Request, files: Files, limits: Limits) -> None:
         self._request = request
+        self._files = files
         self._limits = limits
         self._attempts: list[Attempt] = []
         self._copied = 0
@@ -152,7 +151,7 @@ class _Run:
         for piece in self._pieces(path, end, rest):
             goal = self._copied + piece.length
             if piece.refused and rest:
-                self._note(path, piece.length, Result(0, errno.EINVAL, reason=piece.refused))
+                self._note(path, self._job(piece.length), Result(0, errno.EINVAL, reason=piece.refused))
                 if not self.descend(goal, rest):
                     return False
                 continue
@@ -162,19 +161,18 @@ class _Run:
         return True
 
     def _pieces(self, path: Path, end: int, rest: Ladder) -> list[Piece]:
-        whole = Piece(end - self._copied)
-        if path not in _PIECES:
-            return [whole]
-        try:
-            pieces = _PIECES[path](self._job(whole.length))
-        except OSError:
-            return [whole]
-        if rest:
+        length = end - self._copied
+        if path not in _PIECES or not self._files.block:
+            return [Piece(length)]
+        pieces = _PIECES[path](self._job(length), self._files)
+        if rest or len(pieces) == 1:
             return pieces
-        return [Piece(whole.length, next((piece.refused for piece in pieces if piece.refused), ""))]
+        return [Piece(length, next(piece.refused for piece in pieces if piece.refused))]
 
     def _job(self, length: int) -> Request:
         request = self._request
+        if length == request.length:
+            return request
         return Request(
             request.source,
             request.destination,
@@ -184,18 +182,18 @@ class _Run:
         )
 
     def _try(self, path: Path, piece: Piece) -> Result:
-        result = _CARRY[path](self._job(piece.length), self._limits)
-        self._note(path, piece.length, result, piece.refused)
+        job = self._job(piece.length)
+        result = _CARRY[path](job, self._limits)
+        self._note(path, job, result, piece.refused)
         self._copied += result.carried
         return result
 
-    def _note(self, path: Path, length: int, result: Result, refused: str = "") -> None:
+    def _note(self, path: Path, job: Request, result: Result, refused: str = "") -> None:
         reason = result.reason or (result.stop.value if result.stop else "")
         if result.errno == errno.EINVAL:
             reason = reason or refused
-        job = self._job(length)
         self._attempts.append(
-            Attempt(path, job.offset_in, job.offset_out, length, result.carried, result.errno, reason)
+            Attempt(path, job.offset_in, job.offset_out, job.length, result.carried, result.errno, reason)
         )
 
     def _goes_on(self, path: Path, result: Result) -> bool:

@@ -2,15 +2,14 @@
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from fusecopy.copying.holes import leave_hole, segments
 from fusecopy.copying.limits import Limits, Stop
 from fusecopy.copying.records import Request
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """How far a path came.
 
     Attributes:
@@ -45,7 +44,7 @@ def move(job: Request, step: Step, limits: Limits) -> Result:
         result = _move_data(job.offset_in + done, job.offset_out + done, segment.length, step, limits)
         done += result.carried
         if result.carried < segment.length:
-            return replace(result, carried=done)
+            return result._replace(carried=done)
     return Result(done, stop=Stop.ENDED if done < job.length else None)
 
 

@@ -6,6 +6,7 @@ Offsets and lengths are bytes. Errnos are the kernel's positive numbers here and
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Path(str, Enum):
@@ -18,12 +19,12 @@ class Path(str, Enum):
     READWRITE = "readwrite"
     DEDUPE = "dedupe"
 
-    def __str__(self) -> str:
-        return self.value
+    # Enum's own are Python code, and these are asked for with every copy.
+    __hash__ = str.__hash__
+    __str__ = str.__str__
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One copy between two open regular files of the backing.
 
     Attributes:
@@ -41,8 +42,7 @@ class Request:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One try of one path on one range.
 
     Attributes:
@@ -64,8 +64,7 @@ class Attempt:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one request.
 
     Attributes:
@@ -102,12 +101,11 @@ class Proof(str, Enum):
     UNPROVABLE = "unprovable"
     """The backing does not say: no FIEMAP, or the data lies inside metadata."""
 
-    def __str__(self) -> str:
-        return self.value
+    __hash__ = str.__hash__
+    __str__ = str.__str__
 
 
-@dataclass(frozen=True, slots=True)
-class Sharing:
+class Sharing(NamedTuple):
     """How much of a destination range shares extents with its source range.
 
     Attributes:

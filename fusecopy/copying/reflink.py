@@ -1,19 +1,18 @@
 """The path `reflink`: FICLONERANGE. Shares extents, moves nothing, and takes a range of any size at once."""
 
-import os
-
 from fusecopy.copying import calls
 from fusecopy.copying.blocks import Piece, split
+from fusecopy.copying.calls import Files
 from fusecopy.copying.limits import Limits
 from fusecopy.copying.moving import Result
 from fusecopy.copying.records import Request
 
 
-def pieces(job: Request) -> list[Piece]:
-    """What of `job` can be cloned. Raises OSError where the destination does not tell its block size."""
-    ends_source = job.offset_in + job.length == os.fstat(job.source).st_size
-    ends_destination = job.offset_out + job.length >= os.fstat(job.destination).st_size
-    return split(job, calls.block_size(job.destination), ends_source and ends_destination)
+def pieces(job: Request, files: Files) -> list[Piece]:
+    """What of `job` can be cloned."""
+    ends_source = job.offset_in + job.length == files.size_in
+    ends_destination = job.offset_out + job.length >= files.size_out
+    return split(job, files.block, ends_source and ends_destination)
 
 
 def carry(job: Request, limits: Limits) -> Result:

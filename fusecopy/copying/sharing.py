@@ -1,7 +1,7 @@
 """Which bytes of a copy lie in the extents of their source: proven by FIEMAP, or said to be unprovable."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -12,8 +12,7 @@ from fusecopy.copying.holes import hole_bytes
 from fusecopy.copying.records import Attempt, Outcome, Path, Proof, Request, Sharing
 
 _MOVING = frozenset({Path.SPLICE, Path.SENDFILE, Path.READWRITE})
-_UNTOLD = lib.FIEMAP_EXTENT_DATA_INLINE | lib.FIEMAP_EXTENT_UNKNOWN
-"""Flags of extents of which FIEMAP gives no place on the device."""
+_SHARING = frozenset({Path.REFLINK, Path.DEDUPE})
 
 _TO_THE_END = (1 << 64) - 1
 
@@ -28,6 +27,14 @@ class State(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+_STATES = {
+    lib.FC_SHARED: State.SHARED,
+    lib.FC_NOT_SHARED: State.NOT_SHARED,
+    lib.FC_HOLE: State.HOLE,
+    lib.FC_UNPROVABLE: State.UNPROVABLE,
+}
 
 
 class Part(NamedTuple):
@@ -62,12 +69,15 @@ _TRAITS = {
 
 def prove(request: Request, outcome: Outcome) -> Sharing:
     """How much of what `outcome` copied is shared now. Where only writes moved bytes no FIEMAP is asked."""
-    if all(attempt.path in _MOVING for attempt in outcome.attempts if attempt.carried):
+    range_ = (request.source, request.offset_in, request.destination, request.offset_out, outcome.copied)
+    paths = {attempt.path for attempt in outcome.attempts if attempt.carried}
+    if not paths.isdisjoint(_SHARING):
+        # The kernel shared something, so they lie on one filesystem and a first look would only find it.
+        return _look(*range_, lib.FIEMAP_FLAG_SYNC)
+    if paths <= _MOVING:
         holes = hole_bytes(request.destination, request.offset_out, outcome.copied)
         return Sharing(0, holes, 0, Proof.WRITTEN)
-    return shared_bytes(
-        request.source, request.offset_in, request.destination, request.offset_out, outcome.copied
-    )
+    return shared_bytes(*range_)
 
 
 def shared_bytes(source: int, offset_in: int, destination: int, offset_out: int, length: int) -> Sharing:
@@ -79,13 +89,18 @@ def shared_bytes(source: int, offset_in: int, destination: int, offset_out: int,
     if not filesystems.same(source, destination):
         # Block numbers of two filesystems may be equal by chance.
         return Sharing(0, hole_bytes(destination, offset_out, length), 0, Proof.WRITTEN)
+    found = _look(source, offset_in, destination, offset_out, length, 0)
+    if not found.shared:
+        return found
+    return _look(source, offset_in, destination, offset_out, length, lib.FIEMAP_FLAG_SYNC)
+
+
+def _look(source: int, offset_in: int, destination: int, offset_out: int, length: int, flags: int) -> Sharing:
     try:
-        found = summed(_compare(source, offset_in, destination, offset_out, length, sync=False))
-        if found.shared:
-            found = summed(_compare(source, offset_in, destination, offset_out, length, sync=True))
+        totals = calls.compare(source, offset_in, destination, offset_out, length, flags)
     except OSError as error:
         return Sharing(0, 0, length, Proof.UNPROVABLE, no_fiemap(error))
-    return found
+    return _by_fiemap(totals[lib.FC_SHARED], totals[lib.FC_HOLE], totals[lib.FC_UNPROVABLE])
 
 
 def parts(source: int, offset_in: int, destination: int, offset_out: int, length: int) -> list[Part]:
@@ -97,8 +112,9 @@ def parts(source: int, offset_in: int, destination: int, offset_out: int, length
     Raises:
         OSError: EOPNOTSUPP or ENOTTY where the destination's filesystem has no FIEMAP.
     """
-    same = filesystems.same(source, destination)
-    return list(_compare(source if same else None, offset_in, destination, offset_out, length, sync=True))
+    known = source if filesystems.same(source, destination) else -1
+    found = calls.compared(known, offset_in, destination, offset_out, length, lib.FIEMAP_FLAG_SYNC)
+    return [Part(at, count, _STATES[state], flags) for at, count, state, flags in found]
 
 
 def summed(found: Iterable[Part]) -> Sharing:
@@ -106,9 +122,11 @@ def summed(found: Iterable[Part]) -> Sharing:
     totals = dict.fromkeys(State, 0)
     for part in found:
         totals[part.state] += part.length
-    unprovable = totals[State.UNPROVABLE]
-    reason = "inline in metadata" if unprovable else ""
-    return Sharing(totals[State.SHARED], totals[State.HOLE], unprovable, Proof.FIEMAP, reason)
+    return _by_fiemap(totals[State.SHARED], totals[State.HOLE], totals[State.UNPROVABLE])
+
+
+def _by_fiemap(shared: int, holes: int, unprovable: int) -> Sharing:
+    return Sharing(shared, holes, unprovable, Proof.FIEMAP, "inline in metadata" if unprovable else "")
 
 
 def no_fiemap(error: OSError) -> str:
@@ -158,85 +176,3 @@ def extents(fd: int, offset: int, length: int, sync: bool) -> list[Extent]:
             break
         offset = some[-1].end
     return found
-
-
-class _Piece(NamedTuple):
-    """An extent or a hole clipped to a range; `start` and `end` count from the range's beginning."""
-
-    start: int
-    end: int
-    physical: int
-    flags: int
-    hole: bool = False
-
-    def place(self, at: int) -> int:
-        """Where on the device the byte `at` lies; of an encoded (compressed) extent, where that begins."""
-        return self.physical if self.flags & lib.FIEMAP_EXTENT_ENCODED else self.physical + at - self.start
-
-
-def _pieces(fd: int | None, offset: int, length: int, sync: bool) -> Iterator[_Piece]:
-    """All of a range in order, its holes too. Without a descriptor it is one hole."""
-    at = 0
-    for extent in extents(fd, offset, length, sync) if fd is not None else ():
-        piece = _clip(extent, offset, length)
-        if at < piece.start:
-            yield _Piece(at, piece.start, 0, 0, hole=True)
-        yield piece
-        at = piece.end
-    if at < length:
-        yield _Piece(at, length, 0, 0, hole=True)
-
-
-def _clip(extent: Extent, offset: int, length: int) -> _Piece:
-    start = max(extent.logical - offset, 0)
-    end = min(extent.end - offset, length)
-    skipped = 0 if extent.flags & lib.FIEMAP_EXTENT_ENCODED else max(offset - extent.logical, 0)
-    return _Piece(start, end, extent.physical + skipped, extent.flags)
-
-
-def _compare(
-    source: int | None, offset_in: int, destination: int, offset_out: int, length: int, sync: bool
-) -> Iterator[Part]:
-    """The parts of a destination range; neighbours within one extent that are alike are one part."""
-    ours = list(_pieces(destination, offset_out, length, sync))
-    part, of = None, None
-    for start, end, one, other in _overlaps(list(_pieces(source, offset_in, length, sync)), ours):
-        state = _state(start, one, other)
-        if part and of is other and part.state is state:
-            part = part._replace(length=end - part.offset)
-            continue
-        if part:
-            yield part
-        part, of = Part(start, end - start, state, other.flags), other
-    if part:
-        yield part
-
-
-def _state(at: int, one: _Piece, other: _Piece) -> State:
-    if other.hole:
-        return State.HOLE
-    either = one.flags | other.flags
-    if one.hole or either & lib.FIEMAP_EXTENT_DELALLOC:
-        return State.NOT_SHARED
-    if either & _UNTOLD:
-        return State.UNPROVABLE
-    return State.SHARED if _same_place(at, one, other) else State.NOT_SHARED
-
-
-def _same_place(at: int, one: _Piece, other: _Piece) -> bool:
-    both = one.flags & other.flags
-    alike = not (one.flags ^ other.flags) & lib.FIEMAP_EXTENT_ENCODED
-    return bool(both & lib.FIEMAP_EXTENT_SHARED) and alike and one.place(at) == other.place(at)
-
-
-def _overlaps(theirs: list[_Piece], ours: list[_Piece]) -> Iterator[tuple[int, int, _Piece, _Piece]]:
-    """Where two lists of pieces meet: (start, end, theirs, ours), however differently they are cut."""
-    i = j = 0
-    while i < len(theirs) and j < len(ours):
-        start, end = max(theirs[i].start, ours[j].start), min(theirs[i].end, ours[j].end)
-        if start < end:
-            yield start, end, theirs[i], ours[j]
-        if theirs[i].end < ours[j].end:
-            i += 1
-        else:
-            j += 1

@@ -1,11 +1,13 @@
 """The records of the dispatch log, one JSON object a line. docs/dispatch-log.md promises their meaning.
 
 Sizes and offsets are bytes, durations microseconds, errnos names. A reader must accept fields that it does
-not know.
+not know. What a copy is told by is in no cycle, so the garbage collector need not look for any (gc=False).
 """
 
 import base64
-from datetime import datetime
+import time
+from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -16,7 +18,7 @@ SCHEMA = 1
 Dispatch = Literal["dispatched", "fallback", "bypassed", "refused", "unknown"]
 
 
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One try of one path on one range."""
 
     path: str
@@ -28,7 +30,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-class Requests(msgspec.Struct, frozen=True):
+class Requests(msgspec.Struct, frozen=True, gc=False):
     """The FUSE requests that served one copy or flow, as the server received them."""
 
     copies: int = 0
@@ -57,7 +59,7 @@ class Header(msgspec.Struct, frozen=True, tag="header"):
     policy: str
 
 
-class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
+class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True, gc=False):
     """One copy from one file to another, however it travelled."""
 
     seq: int
@@ -172,4 +174,13 @@ def encode_path(raw: bytes) -> tuple[str, str | None]:
 
 def timestamp() -> str:
     """The time now as the log has it: RFC 3339, local, milliseconds, with its offset from UTC."""
-    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+    second, rest = divmod(time.time_ns(), 1_000_000_000)
+    begin, offset = _second(second)
+    return f"{begin}.{rest // 1_000_000:03}{offset}"
+
+
+@lru_cache(maxsize=1)
+def _second(second: int) -> tuple[str, str]:
+    """A second as text, before and after its fraction."""
+    text = datetime.fromtimestamp(second, timezone.utc).astimezone().isoformat(timespec="seconds")
+    return text[:19], text[19:]

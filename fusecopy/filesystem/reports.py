@@ -3,7 +3,6 @@
 import errno
 import itertools
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TypedDict
 
@@ -11,7 +10,7 @@ import msgspec
 
 from fusecopy.copying import errnos
 from fusecopy.copying.records import Attempt as Try
-from fusecopy.copying.records import Sharing
+from fusecopy.copying.records import Proof, Sharing
 from fusecopy.dispatch.records import (
     Attempt,
     Copy,
@@ -41,6 +40,8 @@ BY_DRIVER: dict[str, Dispatch] = {
     "mmap": "bypassed",
 }
 
+WEAKEST_FIRST = (Proof.UNPROVABLE, Proof.FIEMAP, Proof.WRITTEN)
+
 
 class Reporter:
     """Makes records and hands them to `put`, which must not block."""
@@ -50,12 +51,13 @@ class Reporter:
         self._undispatched = undispatched
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._last: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._last: dict[tuple[int, int], Copy] = {}
 
     def last_copy(self, inode: Inode) -> bytes | None:
         """The record of the last copy into a file, as one line of JSON."""
         with self._lock:
-            return self._last.get((inode.device, inode.ino))
+            last = self._last.get((inode.device, inode.ino))
+        return msgspec.json.encode(last) if last else None
 
     def carried(self, copy: Carried, destination: Inode) -> None:
         """Report a copy that the server carried or refused."""
@@ -217,25 +219,26 @@ class Reporter:
                 **fields,  # type: ignore[arg-type]
             )
             key = (destination.device, destination.ino)
-            self._last[key] = msgspec.json.encode(record)
-            self._last.move_to_end(key)
+            self._last.pop(key, None)
+            self._last[key] = record
             if len(self._last) > REMEMBERED:
-                self._last.popitem(last=False)
+                del self._last[next(iter(self._last))]
             self._put(record)
         return seq
 
 
 def _sharing(parts: Iterable[Sharing]) -> tuple[int | None, int, str]:
     """Shared bytes (None where any are unprovable), bytes in holes, and the weakest proof among the parts."""
-    parts = list(parts)
-    if not parts:
-        return 0, 0, "-"
-    holes = sum(part.holes for part in parts)
-    proofs = {str(part.proof) for part in parts}
-    if any(part.unprovable for part in parts):
-        return None, holes, "unprovable"
-    proof = next(word for word in ("unprovable", "fiemap", "written") if word in proofs)
-    return sum(part.shared for part in parts), holes, proof
+    shared = holes = unprovable = 0
+    proofs = set()
+    for part in parts:
+        shared += part.shared
+        holes += part.holes
+        unprovable += part.unprovable
+        proofs.add(part.proof)
+    if unprovable:
+        return None, holes, str(Proof.UNPROVABLE)
+    return shared, holes, next((str(proof) for proof in WEAKEST_FIRST if proof in proofs), "-")
 
 
 class _Who(TypedDict):

@@ -28,7 +28,7 @@ from tests.conftest import require
 from tests.loopfs import MIB
 from tests.mount.ordinary import nobodys_mount
 from tests.mount.sides import NOBODY
-from tests.mounted import FUSECOPY, Mounted, mounted
+from tests.mounted import FUSECOPY, Mounted, descriptors, mounted
 from tests.reflink.files import noise
 
 PROMPTLY = 8.0
@@ -293,7 +293,7 @@ def test_no_descriptor_leaks(pair: Pair) -> None:
 
 
 def _descriptors(mount: Mounted) -> int:
-    return len(os.listdir(f"/proc/{mount.process.pid}/fd"))
+    return descriptors(mount.process.pid)
 
 
 def _eventually(true: Callable[[], bool]) -> None:

@@ -14,6 +14,7 @@ from tests.conftest import require
 from tests.mount.ordinary import nobodys_mount
 from tests.mount.sides import NOBODY, as_caller, opened
 from tests.mounted import Mounted, mounted
+from tests.mounted import descriptors as descriptors_of_server
 
 FEW = ("prlimit", "--nofile=300", "--")
 
@@ -25,7 +26,7 @@ def inodes(mount: Mounted) -> int:
 
 def descriptors(mount: Mounted) -> int:
     """How many descriptors the server has; it may be runuser's child."""
-    return len(os.listdir(f"/proc/{mount.attribute('pid')}/fd"))
+    return descriptors_of_server(int(mount.attribute("pid")))
 
 
 def drop_caches() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -168,6 +170,13 @@ def test_encode_path_keeps_utf8_as_it_is() -> None:
 
 def test_encode_path_keeps_other_bytes_beside() -> None:
     assert records.encode_path(b"d/\xff") == ("d/\ufffd", "ZC//")
+
+
+def test_timestamp_is_the_time_now() -> None:
+    for _ in range(1000):
+        before = time.time_ns() // 1_000_000
+        said = round(datetime.fromisoformat(records.timestamp()).timestamp() * 1000)
+        assert before <= said <= time.time_ns() // 1_000_000
 
 
 def test_timestamp_has_milliseconds_and_offset() -> None:
