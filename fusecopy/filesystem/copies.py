@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 
 from fusecopy.copying.ladder import HOWS, Ladder, carry
-from fusecopy.copying.limits import Budget
 from fusecopy.copying.records import Outcome, Path, Refusal, Request, Sharing
 from fusecopy.copying.refusal import explain
 from fusecopy.copying.sharing import prove, rewritten, shared_bytes
@@ -38,6 +37,9 @@ NOT_THIS_WAY = {
 STRICT_ERRNO = errnos.EIO
 """What a strict mount answers. EOPNOTSUPP and EXDEV would make the kernel copy by its own splice, and after
 EINVAL, EPERM and their like cp copies by itself (coreutils 9.1, is_CLONENOTSUP)."""
+
+AT_ONCE = 16
+"""Copies carried at the same time; others wait, so that a hundred of them leave room for everybody else."""
 
 OP47_LENGTH_LIMIT = 0xFFFFF000
 """The kernel cuts what it asks with opcode 47 to this; the program's copy goes on in the next request."""
@@ -69,6 +71,7 @@ class Copies:
         self._reporter = reporter
         self._announcements = announcements
         self._stopping = threading.Event()
+        self._room = threading.BoundedSemaphore(AT_ONCE)
 
     def stop(self) -> None:
         """Cut copies under way short, because the server is about to end."""
@@ -93,7 +96,8 @@ class Copies:
             self._refuse_or_decline(caller, source, destination, request, ctx.pid, begun)
         plan = _plan(self.policy, how)
         before = shared_before(request)
-        outcome = carry(request, plan.ladder, Budget(), lambda: self._interrupted(ctx))
+        with self._room:
+            outcome = carry(request, plan.ladder, interrupted=lambda: self._interrupted(ctx))
         if outcome.copied and ctx.keep_turn():
             ctx.answer(outcome.copied)
         copy = carried(caller, plan.asked, source.inode.path(), request, outcome, before, begun)

@@ -29,6 +29,9 @@
 /* After so many ticks without a request the overseer sleeps until the next one. */
 #define TICKS_BEFORE_SLEEP 50
 
+/* For so many ticks a turn may be kept: not for ever, because the disk may be slow. */
+#define KEPT_TICKS 20
+
 /* Threads that wait for the turn beyond this number end. */
 #define SPARE_THREADS 4
 
@@ -159,18 +162,18 @@ void fusecopy_oversee(void)
 {
 	const struct timespec tick = { .tv_nsec = TICK_NS };
 	uint64_t seen, before = 0;
-	int idle = 0;
+	int same = 0;
 
 	while (!is_ended()) {
 		nanosleep(&tick, NULL);
 		seen = __atomic_load_n(&turn, __ATOMIC_SEQ_CST);
-		if (seen == before && (seen & STATE) == BUSY)
+		same = seen == before ? same + 1 : 0;
+		if (same >= 1 && (seen & STATE) == BUSY)
 			give_away(seen);
-		idle = seen == before && (seen & STATE) == RECEIVING ? idle + 1 : 0;
-		if (idle == TICKS_BEFORE_SLEEP) {
+		if (same >= KEPT_TICKS && (seen & STATE) == KEPT)
+			give_away(seen);
+		if (same >= TICKS_BEFORE_SLEEP && (seen & STATE) == RECEIVING)
 			sleep_until_needed(seen);
-			idle = 0;
-		}
 		before = seen;
 	}
 }

@@ -53,8 +53,8 @@ class CopyContext(RequestContext):
         self.answered = False
 
     def keep_turn(self) -> bool:
-        """Have no other request served before this one is done with. False where others are served at the
-        same time already."""
+        """Have no other request served before this one is done with, for 20 ms at most. False where others
+        are served at the same time already."""
         return bool(lib.fusecopy_keep_turn())
 
     def answer(self, count: int) -> None:

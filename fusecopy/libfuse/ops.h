@@ -157,8 +157,8 @@ void fusecopy_oversee(void);
 /* End the loop, whatever its threads wait for. */
 void fusecopy_stop(void);
 
-/* Keep the turn until the request is done: nothing that comes after it is served before. False where other
- * threads serve requests already. */
+/* Keep the turn until the request is done, unless it takes all too long (20 ms): nothing that comes after it is
+ * served before. False where other threads serve requests already. */
 int fusecopy_keep_turn(void);
 
 /* data.c */
