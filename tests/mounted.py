@@ -20,6 +20,9 @@ from fusecopy.errors import UnmountError
 
 FUSECOPY = str(Path(sys.executable).with_name("fusecopy"))
 READY_SECONDS = 30.0
+
+INNER_LOOP = os.environ.get("FUSECOPY_TEST_LOOP") != "pyfuse3"
+"""Whether mounts of tests answer requests by the inner loop: the same tests hold for both."""
 END_SECONDS = 30.0
 
 SUSPICIOUS = re.compile(
@@ -128,7 +131,9 @@ def mounted(
         point.mkdir(exist_ok=True, mode=0o777)
         point.chmod(0o777)
         log, errors = Path(scratch) / "log.jsonl", Path(scratch) / "stderr"
-        command = [*prefix, FUSECOPY, "mount", "-f", "--log", str(log), *arguments, str(backing), str(point)]
+        loop = [] if INNER_LOOP else ["--no-inner-loop"]
+        options = ["-f", "--log", str(log), *loop, *arguments]
+        command = [*prefix, FUSECOPY, "mount", *options, str(backing), str(point)]
         with errors.open("wb") as stderr:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
         mount = Mounted(point, backing, log, process, expected)

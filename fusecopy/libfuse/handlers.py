@@ -51,7 +51,8 @@ def answer(request: "ffi.CData", task: Task, *args: Any) -> None:
     try:
         task(request, *args)
     except Exception as error:
-        lib.fuse_reply_err(request, errno_of(error, task))
+        operation = args[0] if args and callable(args[0]) else task
+        lib.fuse_reply_err(request, errno_of(error, operation))
 
 
 # ---- tasks -------------------------------------------------------------------------------------------
