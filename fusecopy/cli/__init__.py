@@ -1,84 +1,49 @@
-"""The commands. Each module holds one; they are imported when asked for, because most need no FUSE."""
+"""The command line. `run` is dispatched before the others and click are imported: its COMMAND waits."""
 
-import importlib
 import sys
-from collections.abc import Sequence
 
-import click
+TYPE_CHECKING = False  # as in fusecopy.clone.start
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
-from fusecopy.errors import Exit, FusecopyError
-
-COMMANDS = {
-    "audit": "run a command and check that kernel, server and extents tell the same",
-    "cp": "copy one file and say how it may be carried",
-    "demo": "show on a scratch mount how copies travel",
-    "doctor": "measure what a directory and this machine can do",
-    "explain": "tell the whole story of one copy",
-    "list": "list the mounts of fusecopy",
-    "log": "show what carried each copy",
-    "mount": "serve a directory at a mount point",
-    "policy": "show or change how a mount answers copies",
-    "run": "run a command whose reflink ioctls work in mounts",
-    "shell": "start a shell in a mount, as by run",
-    "status": "show what a mount has done, and what it is not asked any more",
-    "trace": "run a command and tell its copies, system call by system call",
-    "umount": "unmount and wait for the server to end",
-    "verify": "prove how much of a file shares extents with another",
-}
-"""Name and one line of help; the module has the same name, with _ for what Python or we use otherwise."""
-
-MODULES = {"list": "list_mounts", "cp": "copy"}
+    from fusecopy.errors import FusecopyError
 
 
-class _Commands(click.Group):
-    """Commands that are loaded only when they are run."""
+def main(arguments: "Sequence[str] | None" = None) -> None:
+    """Entry point of `fusecopy`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = _command_to_run(words)
+    if command:
+        _run(command)
+    from fusecopy.cli import commands
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"fusecopy.cli.{MODULES.get(name, name)}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(COMMANDS.items()))
+    commands.main(words)
 
 
-def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        from fusecopy.cli.version import describe
-
-        click.echo(describe())
-        ctx.exit()
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show versions."
-)
-def fusecopy() -> None:
-    """A passthrough file system that tells what carried every copy made inside it."""
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `fusecopy`: errors for people go to stderr, each with its exit status."""
-    try:
-        status = fusecopy.main(arguments, prog_name="fusecopy", standalone_mode=False)
-    except FusecopyError as error:
-        fail(error)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(Exit.FAILURE)
-    sys.exit(status if isinstance(status, int) else Exit.OK)
-
-
-def fail(error: FusecopyError) -> None:
+def fail(error: "FusecopyError") -> "NoReturn":
     """Show an error and end with its status."""
-    click.echo(f"fusecopy: {error}", err=True)
+    sys.stderr.write(f"fusecopy: {error}\n")
     sys.exit(error.exit_status)
+
+
+def _command_to_run(words: list[str]) -> list[str]:
+    """COMMAND of `fusecopy run`; empty where that has options, or anything else is asked for."""
+    if words[:1] != ["run"]:
+        return []
+    if words[1:2] == ["--"]:
+        return words[2:]
+    return [] if words[1:2] and words[1].startswith("-") else words[1:]
+
+
+def _run(command: list[str]) -> "NoReturn":
+    from fusecopy.clone.start import run
+
+    try:
+        run(command)
+    except Exception as error:
+        from fusecopy.errors import FusecopyError
+
+        if isinstance(error, FusecopyError):
+            fail(error)
+        raise

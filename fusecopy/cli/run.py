@@ -2,13 +2,12 @@
 
 import click
 
-from fusecopy.cli.daemon import log_to
 from fusecopy.errors import UsageError
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--] COMMAND...")
-def command(words: tuple[str, ...]) -> int:
+def command(words: tuple[str, ...]) -> None:
     """Run COMMAND with FICLONE, FICLONERANGE, FIDEDUPERANGE and FIEMAP served on mounts of fusecopy.
 
     The kernel refuses these ioctls on every FUSE mount, so `cp --reflink=always` fails there. Under
@@ -20,9 +19,8 @@ def command(words: tuple[str, ...]) -> int:
 
     The exit status is COMMAND's; 127 if it is not found, 126 if it cannot be run.
     """
-    from fusecopy.clone.command import run
+    from fusecopy.clone.start import run
 
     if not words:
         raise UsageError("no command to run", "fusecopy run cp --reflink=always A B; or fusecopy shell MNT")
-    log_to(None)
-    return run(words)
+    run(words)

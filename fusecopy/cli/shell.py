@@ -5,7 +5,6 @@ import os
 import click
 
 from fusecopy import mounts
-from fusecopy.cli.daemon import log_to
 from fusecopy.errors import MountPointError
 
 DEFAULT_SHELL = "/bin/sh"
@@ -13,12 +12,12 @@ DEFAULT_SHELL = "/bin/sh"
 
 @click.command()
 @click.argument("mountpoint", type=click.Path())
-def command(mountpoint: str) -> int:
+def command(mountpoint: str) -> None:
     """Start a shell in MOUNTPOINT, as by `fusecopy run`: what it starts may clone there.
 
     The shell is $SHELL, or /bin/sh. The exit status is the shell's.
     """
-    from fusecopy.clone.command import run
+    from fusecopy.clone.start import run
 
     mount = mounts.at(mountpoint)
     if mount is None or mount.fstype != mounts.FSTYPE:
@@ -27,5 +26,4 @@ def command(mountpoint: str) -> int:
         os.chdir(mountpoint)
     except OSError as error:
         raise MountPointError(f"{mountpoint}: {error.strerror}", "fusecopy list shows its state") from error
-    log_to(None)
-    return run([os.environ.get("SHELL") or DEFAULT_SHELL])
+    run([os.environ.get("SHELL") or DEFAULT_SHELL])

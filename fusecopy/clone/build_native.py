@@ -1,6 +1,6 @@
 """Builder of `fusecopy.clone._native`: the filter and what a supervisor does with its notifications.
 
-Structs and numbers come from the kernel's own headers. The filter is eleven instructions of classic BPF, for
+Structs and numbers come from the kernel's own headers. The filter is a few instructions of classic BPF, for
 which a package such as libseccomp's binding would be one more thing to install. Every call answers 0 or more,
 or -errno, and runs without the interpreter's lock, as all functions of cffi's API mode do.
 
@@ -66,22 +66,28 @@ struct fusecopy_call {
     uint64_t argument;
 };
 
-int fusecopy_listen(void);
+struct fusecopy_file {
+    uint64_t device;
+    uint32_t mode;
+    int flags;
+};
+
+int fusecopy_start(char *const command[], int *listener, int *failed);
 int fusecopy_receive(int listener, struct fusecopy_call *call);
 int fusecopy_valid(int listener, uint64_t id);
 int fusecopy_answer(int listener, uint64_t id, int error);
 int fusecopy_continue(int listener, uint64_t id);
 int fusecopy_pidfd(int thread, int process);
-int fusecopy_pidfd_getfd(int pidfd, int fd);
+int fusecopy_take(int pidfd, int fd, struct fusecopy_file *file);
+int fusecopy_write_back(int fd);
+int fusecopy_ioctl(int fd, unsigned long number, char *argument);
 int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
 """
 
 SOURCE = r"""
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/fiemap.h>
-#include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/kcmp.h>
 #include <linux/seccomp.h>
@@ -89,29 +95,13 @@ SOURCE = r"""
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "become.h"
-
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#define NATIVE_ARCH 0 /* the filter below reads the low half of an argument in its first place */
-#elif defined(__x86_64__) && !defined(__ILP32__)
-#define NATIVE_ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define NATIVE_ARCH AUDIT_ARCH_AARCH64
-#elif defined(__riscv) && __riscv_xlen == 64
-#define NATIVE_ARCH AUDIT_ARCH_RISCV64
-#elif defined(__powerpc64__)
-#define NATIVE_ARCH AUDIT_ARCH_PPC64LE
-#else
-#define NATIVE_ARCH 0 /* no filter for this machine */
-#endif
-
-#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
-#endif
+#include "start.h"
 
 /* FIEMAP_MAX_EXTENTS of fs/ioctl.c. */
 #define MOST_EXTENTS (UINT32_MAX / sizeof(struct fiemap_extent))
@@ -126,54 +116,15 @@ struct fusecopy_call {
     uint64_t argument;
 };
 
+struct fusecopy_file {
+    uint64_t device;
+    uint32_t mode;
+    int flags;
+};
+
 static int result(long value)
 {
     return value < 0 ? -errno : (int)value;
-}
-
-static int install(unsigned long flags)
-{
-    /* Calls of another architecture (32-bit programs, x32) go on to the kernel, which refuses them on FUSE as
-     * it always does and serves them elsewhere. Of the command the kernel itself takes the low half only; C
-     * libraries whose ioctl takes an int fill the other with its sign. */
-    static struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, NATIVE_ARCH, 0, 7),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FICLONE, 4, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FICLONERANGE, 3, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FIDEDUPERANGE, 2, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FS_IOC_FIEMAP, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
-    };
-    struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
-
-    return result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program));
-}
-
-/* Install the filter for this process and all it will start, and return its listener. SPEC_ALLOW, because
- * this is no sandbox: kernels before 5.16 would slow the whole program down. WAIT_KILLABLE_RECV (Linux 5.19):
- * a signal that is not fatal must not interrupt, and repeat, a clone that is being made. */
-static int fusecopy_listen(void)
-{
-    unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-    struct seccomp_notif_sizes sizes;
-    int listener;
-
-    if (!NATIVE_ARCH)
-        return -EOPNOTSUPP;
-    if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0)
-        return -errno;
-    if (sizes.seccomp_notif != sizeof(struct seccomp_notif) ||
-        sizes.seccomp_notif_resp != sizeof(struct seccomp_notif_resp))
-        return -EOPNOTSUPP;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
-    listener = install(flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
-    return listener == -EINVAL ? install(flags) : listener;
 }
 
 static int fusecopy_receive(int listener, struct fusecopy_call *call)
@@ -227,9 +178,35 @@ static int fusecopy_pidfd(int thread, int process)
     return result(syscall(SYS_pidfd_open, process, 0));
 }
 
-static int fusecopy_pidfd_getfd(int pidfd, int fd)
+/* The caller's open file as a descriptor of ours, and what it is: without a request to the server, because
+ * neither its type nor its device can have changed. */
+static int fusecopy_take(int pidfd, int fd, struct fusecopy_file *file)
 {
-    return result(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+    struct statx st;
+    int taken = result(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+
+    if (taken < 0)
+        return taken;
+    file->flags = fcntl(taken, F_GETFL);
+    if (statx(taken, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0) {
+        close(taken);
+        return -EIO;
+    }
+    file->device = makedev(st.stx_dev_major, st.stx_dev_minor);
+    file->mode = st.stx_mode;
+    return taken;
+}
+
+static int fusecopy_write_back(int fd)
+{
+    unsigned int how = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+
+    return result(sync_file_range(fd, 0, 0, how));
+}
+
+static int fusecopy_ioctl(int fd, unsigned long number, char *argument)
+{
+    return result(ioctl(fd, number, argument));
 }
 """
 
@@ -239,8 +216,9 @@ ffibuilder.set_source(
     "fusecopy.clone._native",
     SOURCE,
     define_macros=[("_GNU_SOURCE", None)],
-    include_dirs=["fusecopy"],
-    depends=["fusecopy/become.h"],
+    sources=["fusecopy/clone/start.c"],
+    include_dirs=["fusecopy", "fusecopy/clone"],
+    depends=["fusecopy/become.h", "fusecopy/clone/start.h"],
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
 )
 

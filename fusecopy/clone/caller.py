@@ -1,22 +1,31 @@
 """The thread that waits for its ioctl: its descriptors, its memory, its identity.
 
-All three are pinned at the beginning and then known to be the caller's own, because its notification is still
-pending; a number that is given to another process later cannot mislead. Descriptors are taken once and then
-used, so it does not matter what other threads of the caller put in their place: the caller could have called
-with either.
+All three are pinned and then known to be the caller's own, because its notification is still pending; a
+number that is given to another process later cannot mislead. Descriptors are taken once and then used, so it
+does not matter what other threads of the caller put in their place: the caller could have called with either.
 """
 
 import errno
-import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from fusecopy.clone._native import ffi, lib
+from fusecopy.clone._native import lib
+from fusecopy.clone.files import File, taken
 from fusecopy.clone.listener import Call, Listener, NotServed
 
 Buffer = bytes | bytearray | memoryview
+
+IDENTITY = re.compile(
+    rb"\nTgid:\t(\d+)\n.*?\nUid:\t\d+\t\d+\t\d+\t(\d+)\nGid:\t\d+\t\d+\t\d+\t(\d+)\n.*?\nGroups:\t([\d ]*)\n",
+    re.DOTALL,
+)
+"""In /proc/PID/status; the ids are real, effective, saved and filesystem."""
+
+STATUS_BYTES = 4096
+"""Enough of it, but for who is in hundreds of groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,36 +35,37 @@ class Identity:
     process: int
     uid: int
     gid: int
-    groups: tuple[int, ...]
+    groups: frozenset[int]
+
+    def acts_as(self, other: "Identity") -> bool:
+        return (self.uid, self.gid, self.groups) == (other.uid, other.gid, other.groups)
 
 
 class Caller:
     """A thread, pinned. Made by `pinned`."""
 
-    def __init__(self, thread: int, pidfd: int, memory: int, identity: Identity) -> None:
-        self.thread = thread
+    def __init__(self, listener: Listener, call: Call, pidfd: int, identity: Identity) -> None:
+        self.thread = call.thread
         self.pidfd = pidfd
-        self._memory = memory
+        self._listener = listener
+        self._call = call
         self._identity = identity
 
     @contextmanager
-    def descriptor(self, number: int) -> Iterator[int]:
+    def file(self, number: int) -> Iterator[File]:
         """The open file that the caller has under a number, shared with it (pidfd_getfd(2)).
 
         Raises:
             OSError: EBADF where it has none, or one by O_PATH, with which no ioctl works.
             NotServed: we have not the rights of ptrace(2) over it.
         """
-        fd: int = lib.fusecopy_pidfd_getfd(self.pidfd, ffi.cast("int", number))
-        if fd < 0 and fd != -errno.EBADF:
-            raise NotServed
+        file = taken(self.pidfd, number)
         try:
-            if fd < 0 or fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH:
+            if file.flags & os.O_PATH:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            yield fd
+            yield file
         finally:
-            if fd >= 0:
-                os.close(fd)
+            os.close(file.fd)
 
     def read(self, address: int, size: int) -> bytearray:
         """Bytes of the caller's memory. EFAULT where it has none there."""
@@ -69,9 +79,17 @@ class Caller:
 
     def _move(self, call: Callable[[int, list[Buffer], int], int], data: Buffer, address: int) -> None:
         try:
-            moved = call(self._memory, [data], address)
+            memory = os.open(f"/proc/{self.thread}/mem", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            raise NotServed from None
+        try:
+            if not self._listener.valid(self._call):
+                raise NotServed
+            moved = call(memory, [data], address)
         except (OSError, OverflowError):  # EIO; and addresses of 2^63 and above are no offsets
             moved = -1
+        finally:
+            os.close(memory)
         if moved != len(data):
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
@@ -82,18 +100,17 @@ class Caller:
         Raises:
             NotServed: they are others than ours and we may not take them.
         """
-        ours = _own_identity()
-        theirs = self._identity
-        if (ours.uid, ours.gid, set(ours.groups)) == (theirs.uid, theirs.gid, set(theirs.groups)):
+        if self._identity.acts_as(OURS):
             yield
             return
-        if lib.fusecopy_become(theirs.uid, theirs.gid, theirs.groups, len(theirs.groups)) < 0:
-            lib.fusecopy_become(ours.uid, ours.gid, ours.groups, len(ours.groups))
+        if _become(self._identity) < 0:
+            _become(OURS)
             raise NotServed
         try:
             yield
         finally:
-            _check(lib.fusecopy_become(ours.uid, ours.gid, ours.groups, len(ours.groups)))
+            if _become(OURS) < 0:
+                os.abort()  # this thread would go on with somebody else's rights
 
 
 @contextmanager
@@ -103,36 +120,39 @@ def pinned(listener: Listener, call: Call) -> Iterator[Caller]:
     Raises:
         NotServed: it is gone, or we have not the rights of ptrace(2) over it.
     """
-    with ExitStack() as stack:
-        try:
-            identity = _identity(call.thread)
-            pidfd = _check(lib.fusecopy_pidfd(call.thread, identity.process))
-            stack.callback(os.close, pidfd)
-            memory = os.open(f"/proc/{call.thread}/mem", os.O_RDWR | os.O_CLOEXEC)
-            stack.callback(os.close, memory)
-        except OSError:
-            raise NotServed from None
+    try:
+        identity = _identity(call.thread)
+    except OSError:
+        raise NotServed from None
+    pidfd: int = lib.fusecopy_pidfd(call.thread, identity.process)
+    if pidfd < 0:
+        raise NotServed
+    try:
         if not listener.valid(call):
             raise NotServed
-        yield Caller(call.thread, pidfd, memory, identity)
+        yield Caller(listener, call, pidfd, identity)
+    finally:
+        os.close(pidfd)
 
 
 def _identity(thread: int) -> Identity:
-    fields: dict[bytes, list[int]] = {}
-    with open(f"/proc/{thread}/status", "rb") as status:
-        for line in status:
-            name, _, rest = line.partition(b":")
-            if name in (b"Tgid", b"Uid", b"Gid", b"Groups"):
-                fields[name] = [int(word) for word in rest.split()]
-    # Real, effective, saved and filesystem id.
-    return Identity(fields[b"Tgid"][0], fields[b"Uid"][3], fields[b"Gid"][3], tuple(fields[b"Groups"]))
+    status = os.open(f"/proc/{thread}/status", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = b""
+        while not (found := IDENTITY.search(text)):
+            more = os.read(status, STATUS_BYTES)
+            if not more:
+                raise ProcessLookupError
+            text += more
+    finally:
+        os.close(status)
+    process, uid, gid, groups = found.groups()
+    return Identity(int(process), int(uid), int(gid), frozenset(map(int, groups.split())))
 
 
-def _own_identity() -> Identity:
-    return Identity(os.getpid(), os.geteuid(), os.getegid(), tuple(os.getgroups()))
-
-
-def _check(result: int) -> int:
-    if result < 0:
-        raise OSError(-result, os.strerror(-result))
+def _become(identity: Identity) -> int:
+    result: int = lib.fusecopy_become(identity.uid, identity.gid, list(identity.groups), len(identity.groups))
     return result
+
+
+OURS = Identity(os.getpid(), os.geteuid(), os.getegid(), frozenset(os.getgroups()))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fusecopy.clone import files
 from fusecopy.clone._native import ffi
 from fusecopy.clone.caller import Caller
-from fusecopy.clone.files import Devices, Kind
+from fusecopy.clone.files import Devices, File
 from fusecopy.clone.listener import Call, NotServed
 from fusecopy.ioctls import Asked
 from fusecopy.observe.caller import file_size_limit
@@ -25,33 +25,31 @@ class Range(NamedTuple):
 
 def ficlone(call: Call, caller: Caller, devices: Devices) -> None:
     """Serve FICLONE: the argument is the source's descriptor."""
-    with caller.descriptor(call.fd) as destination:
+    with caller.file(call.fd) as destination:
         _serve(destination, Range(call.argument, 0, 0, 0), Asked.FICLONE, caller, devices)
 
 
 def ficlonerange(call: Call, caller: Caller, devices: Devices) -> None:
     """Serve FICLONERANGE: the argument is the address of a struct."""
-    with caller.descriptor(call.fd) as destination:
+    with caller.file(call.fd) as destination:
         memory = caller.read(call.argument, ffi.sizeof("struct file_clone_range"))
         args = ffi.from_buffer("struct file_clone_range *", memory)
         wanted = Range(args.src_fd, args.src_offset, args.src_length, args.dest_offset)
         _serve(destination, wanted, Asked.FICLONERANGE, caller, devices)
 
 
-def _serve(destination: int, wanted: Range, asked: Asked, caller: Caller, devices: Devices) -> None:
-    with caller.descriptor(wanted.source) as source:
-        _check(files.kind(source), files.kind(destination), devices)
+def _serve(destination: File, wanted: Range, asked: Asked, caller: Caller, devices: Devices) -> None:
+    with caller.file(wanted.source) as source:
+        _check(source, destination, devices)
         with caller.acting():
-            _check_limit(wanted, source, caller)
-            files.flush(source)
-            files.flush(destination)
-            token = files.offer(source, asked, wanted.offset, wanted.length)
-            files.clone(destination, token, wanted.to, caller.thread)
-            # So that the kernel learns the new size, which it needs before it maps pages beyond the old one.
-            os.fstat(destination)
+            _check_limit(wanted, source.fd, caller)
+            files.write_back(source.fd)
+            files.write_back(destination.fd)
+            token = files.offer(source.fd, asked, wanted.offset, wanted.length)
+            files.clone(destination.fd, token, wanted.to, caller.thread)
 
 
-def _check(source: Kind, destination: Kind, devices: Devices) -> None:
+def _check(source: File, destination: File, devices: Devices) -> None:
     """What the kernel would find before it asks the filesystem (vfs_clone_file_range).
 
     Raises:
@@ -68,7 +66,7 @@ def _check(source: Kind, destination: Kind, devices: Devices) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _mistake(source: Kind, destination: Kind) -> int:
+def _mistake(source: File, destination: File) -> int:
     """An errno of generic_file_rw_checks, or 0."""
     if source.directory or destination.directory:
         return errno.EISDIR
@@ -82,8 +80,10 @@ def _mistake(source: Kind, destination: Kind) -> int:
 def _check_limit(wanted: Range, source: int, caller: Caller) -> None:
     """The caller's RLIMIT_FSIZE, as generic_remap_checks has it; the server looks at ours."""
     limit = file_size_limit(caller.thread)
+    if limit is None:
+        return
     length = wanted.length or os.fstat(source).st_size - wanted.offset
-    if limit is None or length <= 0 or wanted.to + length <= limit:
+    if length <= 0 or wanted.to + length <= limit:
         return
     # What has no clones says so first; this asks, and does nothing else.
     files.offer(source, Asked.FIDEDUPERANGE, 0, 0)

@@ -7,7 +7,7 @@ from typing import Any
 from fusecopy.clone import files
 from fusecopy.clone._native import ffi, lib
 from fusecopy.clone.caller import Caller
-from fusecopy.clone.files import Devices, Kind
+from fusecopy.clone.files import Devices, File
 from fusecopy.clone.listener import Call, NotServed
 from fusecopy.ioctls import Asked
 
@@ -18,20 +18,19 @@ PAGE_BYTES = resource.getpagesize()
 
 def fidedupe(call: Call, caller: Caller, devices: Devices) -> None:
     """Serve FIDEDUPERANGE as vfs_dedupe_file_range does."""
-    with caller.descriptor(call.fd) as source:
+    with caller.file(call.fd) as source:
         head = ffi.from_buffer("struct file_dedupe_range *", caller.read(call.argument, HEAD_BYTES))
         size = HEAD_BYTES + head.dest_count * INFO_BYTES
-        kind = files.kind(source)
         mistaken = size > PAGE_BYTES or head.reserved1 or head.reserved2
-        if mistaken or kind.device not in devices or not kind.regular or not kind.readable:
+        if mistaken or source.device not in devices or not source.regular or not source.readable:
             raise NotServed
         memory = caller.read(call.argument, size)
         request = ffi.from_buffer("struct file_dedupe_range *", memory)
         # Another thread of the caller may have changed it meanwhile; the kernel keeps to the first count too.
         request.dest_count = head.dest_count
         with caller.acting():
-            files.flush(source)
-            files.offer(source, Asked.FIDEDUPERANGE, request.src_offset, request.src_length)
+            files.write_back(source.fd)
+            files.offer(source.fd, Asked.FIDEDUPERANGE, request.src_offset, request.src_length)
             for info in request.info[0 : head.dest_count]:
                 info.bytes_deduped = 0
                 info.status = lib.FILE_DEDUPE_RANGE_SAME
@@ -42,21 +41,21 @@ def fidedupe(call: Call, caller: Caller, devices: Devices) -> None:
         caller.write(call.argument, memory)
 
 
-def _serve(source: int, request: Any, info: Any, caller: Caller, devices: Devices) -> None:
+def _serve(source: File, request: Any, info: Any, caller: Caller, devices: Devices) -> None:
     """One destination. Raises OSError for what is its status."""
-    with caller.descriptor(info.dest_fd) as destination:
+    with caller.file(info.dest_fd) as destination:
         if info.reserved:
             raise OSError(errno.EINVAL, "reserved")
-        _check(files.kind(destination), devices)
-        files.flush(destination)
-        token = files.offer(source, Asked.FIDEDUPERANGE, request.src_offset, request.src_length)
-        cloned = files.clone(destination, token, info.dest_offset, caller.thread)
+        _check(destination, devices)
+        files.write_back(destination.fd)
+        token = files.offer(source.fd, Asked.FIDEDUPERANGE, request.src_offset, request.src_length)
+        cloned = files.clone(destination.fd, token, info.dest_offset, caller.thread)
     if cloned.differs:
         info.status = lib.FILE_DEDUPE_RANGE_DIFFERS
     info.bytes_deduped = cloned.deduped
 
 
-def _check(destination: Kind, devices: Devices) -> None:
+def _check(destination: File, devices: Devices) -> None:
     """What the kernel would find before it asks the filesystem (vfs_dedupe_file_range_one); of two mounts of
     ours their servers find whether one filesystem is behind both."""
     if destination.device not in devices:

@@ -17,17 +17,16 @@ EXTENT_BYTES = ffi.sizeof("struct fiemap_extent")
 
 def fiemap(call: Call, caller: Caller, devices: Devices) -> None:
     """Serve FS_IOC_FIEMAP, piece by piece where more extents are wanted than one request can carry."""
-    with caller.descriptor(call.fd) as fd:
-        kind = files.kind(fd)
-        if kind.device not in devices or not (kind.regular or kind.directory):
+    with caller.file(call.fd) as file:
+        if file.device not in devices or not (file.regular or file.directory):
             raise NotServed
         head = ffi.from_buffer("struct fiemap *", caller.read(call.argument, HEAD_BYTES))
         if head.fm_extent_count > lib.MOST_EXTENTS:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         with caller.acting():
-            if kind.regular and head.fm_flags & lib.FIEMAP_FLAG_SYNC:
-                files.flush(fd)
-            code = _map(fd, head, call.argument + HEAD_BYTES, caller)
+            if file.regular and head.fm_flags & lib.FIEMAP_FLAG_SYNC:
+                files.write_back(file.fd)
+            code = _map(file.fd, head, call.argument + HEAD_BYTES, caller)
         # As the kernel: also after an error, because with EBADR it says which flags it does not know.
         caller.write(call.argument, ffi.buffer(head, HEAD_BYTES)[:])
         if code:

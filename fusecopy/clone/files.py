@@ -1,25 +1,31 @@
 """Open files: which are on a mount of fusecopy, and what its server does with them (fusecopy.ioctls)."""
 
 import errno
-import fcntl
 import os
+import re
 import select
 import stat
 import threading
 from dataclasses import dataclass
 
 from fusecopy import ioctls, mounts
+from fusecopy.clone._native import ffi, lib
 from fusecopy.clone.listener import NotServed
 
 READABLE = (os.O_RDONLY, os.O_RDWR)
 WRITABLE = (os.O_WRONLY, os.O_RDWR)
 """O_ACCMODE of descriptors that may read or write; the fourth value may neither."""
 
+WRITEBACK_WAITS = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 16)
+"""Whether writeback of a FUSE file ends with the server's answer; see `write_back`."""
+
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What an open file is: its filesystem, its st_mode, and its flags as fcntl(F_GETFL) tells them."""
+class File:
+    """An open file of a caller, as a descriptor of ours: its filesystem, its st_mode, and its flags as
+    fcntl(F_GETFL) tells them."""
 
+    fd: int
     device: int
     mode: int
     flags: int
@@ -41,10 +47,20 @@ class Kind:
         return stat.S_ISDIR(self.mode)
 
 
-def kind(fd: int) -> Kind:
-    """Look at an open file."""
-    st = os.fstat(fd)
-    return Kind(st.st_dev, st.st_mode, fcntl.fcntl(fd, fcntl.F_GETFL))
+def taken(pidfd: int, number: int) -> File:
+    """The file that a process has open under a number; closing our descriptor is the taker's.
+
+    Raises:
+        OSError: EBADF where it has none.
+        NotServed: we have not the rights of ptrace(2) over it.
+    """
+    file = ffi.new("struct fusecopy_file *")
+    fd: int = lib.fusecopy_take(pidfd, ffi.cast("int", number), file)
+    if fd == -errno.EBADF:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    if fd < 0:
+        raise NotServed
+    return File(fd, file.device, file.mode, file.flags)
 
 
 class Devices:
@@ -58,18 +74,31 @@ class Devices:
         self._devices = self._look()
 
     def __contains__(self, device: int) -> bool:
+        # A number that was a mount's and is another filesystem's by now does no harm: it answers ENOTTY.
+        if device in self._devices:
+            return True
         with self._lock:
             if self._changes.poll(0):
                 self._devices = self._look()
-            return device in self._devices
+        return device in self._devices
 
     def _look(self) -> frozenset[int]:
         return frozenset(mount.device for mount in mounts.ours())
 
 
-def flush(fd: int) -> None:
-    """Have the kernel hand all it holds of a file to the server, as close(2) does: pages written by mmap."""
-    os.close(os.dup(fd))
+def write_back(fd: int) -> None:
+    """Have the kernel hand all that it holds of a file to the server, and wait until the server has it: pages
+    written by mmap. (What it does as well before a copy; before an unknown ioctl it does not, and close(2)
+    does not either where the server has said FOPEN_NOFLUSH.)
+
+    Since Linux 6.16 (fs/fuse/file.c, without temporary pages) a page is under writeback until the server has
+    answered, and to wait for the pages, of which there are none as a rule, takes no request. Before, a page
+    counted as written once it was copied, and only FSYNC surely waited for the server.
+    """
+    if not WRITEBACK_WAITS:
+        os.fdatasync(fd)
+    elif (result := lib.fusecopy_write_back(fd)) < 0:
+        raise OSError(-result, os.strerror(-result))
 
 
 def offer(source: int, asked: ioctls.Asked, offset: int, length: int) -> bytes:
@@ -119,10 +148,10 @@ def fiemap(fd: int, head: bytes) -> tuple[int, memoryview]:
 
 
 def _ask(fd: int, number: int, data: bytearray) -> None:
-    """The first request about a file: whoever it is not for is told as if it were not there."""
-    try:
-        fcntl.ioctl(fd, number, data, True)
-    except OSError as error:
-        if error.errno in (errno.ENOTTY, errno.EACCES):
-            raise NotServed from None
-        raise
+    """The first request about a file: whoever it is not for is told as if it were not there. (fcntl.ioctl
+    would hold the interpreter's lock where the argument is long.)"""
+    result: int = lib.fusecopy_ioctl(fd, number, ffi.from_buffer(data))
+    if result in (-errno.ENOTTY, -errno.EACCES):
+        raise NotServed
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))

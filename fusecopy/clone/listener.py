@@ -1,6 +1,5 @@
 """The filter and its notifications: what seccomp_unotify(2) describes."""
 
-import os
 import select
 from dataclasses import dataclass
 
@@ -28,17 +27,6 @@ class Call:
 
 class NotServed(Exception):  # noqa: N818 (no error: the kernel has the right answer)
     """The kernel's own answer is the right one."""
-
-
-def listen() -> int:
-    """Have the four ioctls of this process, and of all it starts, reported to the descriptor returned.
-
-    Sets no_new_privs, without which the filter would need CAP_SYS_ADMIN.
-
-    Raises:
-        OSError: EBUSY where a supervisor is there already, EOPNOTSUPP on a kernel or machine we do not know.
-    """
-    return _check(lib.fusecopy_listen())
 
 
 class Listener:
@@ -73,9 +61,3 @@ class Listener:
         poll = select.poll()
         poll.register(self._fd, 0)
         return any(events & select.POLLHUP for _, events in poll.poll(0))
-
-
-def _check(result: int) -> int:
-    if result < 0:
-        raise OSError(-result, os.strerror(-result))
-    return result

@@ -5,8 +5,9 @@ another; threads that find enough of them waiting end.
 """
 
 import errno
-import logging
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 
 from fusecopy.clone._native import lib
@@ -16,8 +17,6 @@ from fusecopy.clone.fidedupe import fidedupe
 from fusecopy.clone.fiemap import fiemap
 from fusecopy.clone.files import Devices
 from fusecopy.clone.listener import Call, Listener, NotServed
-
-log = logging.getLogger(__name__)
 
 WAITING = 4
 """Threads that may wait for a call at the same time."""
@@ -39,23 +38,17 @@ class Supervisor:
         self._lock = threading.Lock()
         self._waiting = 0
 
-    def start(self) -> None:
-        """Serve in the background until nobody is left to call. The threads take no signals if the calling
-        one has them blocked."""
-        self._add()
-
-    def _add(self) -> None:
+    def serve(self) -> None:
+        """Serve in this thread and in those it starts, which take no signals if this one has them blocked.
+        Returns when enough others wait, or nobody is left to call."""
         with self._lock:
             self._waiting += 1
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def _work(self) -> None:
         while (call := self._listener.receive()) is not None:
             with self._lock:
                 self._waiting -= 1
                 alone = self._waiting == 0
             if alone:
-                self._add()
+                threading.Thread(target=self.serve, daemon=True).start()
             self._serve(call)
             with self._lock:
                 if self._waiting >= WAITING:
@@ -74,6 +67,7 @@ class Supervisor:
         except OSError as error:
             code = error.errno or errno.EIO
         except Exception:
-            log.exception("unexpected error while serving an ioctl; its caller got EIO")
+            sys.stderr.write("fusecopy: unexpected error while serving an ioctl; its caller got EIO\n")
+            traceback.print_exc()
             code = errno.EIO
         self._listener.answer(call, code)

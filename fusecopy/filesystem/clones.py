@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pyfuse3
@@ -25,6 +25,7 @@ from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.peers import Door, Source, fetched
 from fusecopy.filesystem.reports import Reporter
 from fusecopy.ioctls import EXTENTS, MAPPED, SERVER_BYTES, Asked, Clone, Cloned, Offer
+from fusecopy.libfuse import IoctlContext
 from fusecopy.observe.caller import Caller, file_size_limit, identify, in_ioctl
 
 LARGEST_OFFSET = (1 << 63) - 1
@@ -58,7 +59,7 @@ class Clones:
             kernel.check_dedupe(source.fd, offer.offset, offer.length)
         return self.door.name + self._offers.make(source, offer, ctx.pid)
 
-    def clone(self, fh: int, data: bytes, ctx: Context) -> bytes:
+    def clone(self, fh: int, data: bytes, ctx: IoctlContext) -> bytes:
         """Clone or dedupe what the thread has offered into this open file. Blocks."""
         call = Clone.unpack(data)
         destination = self._files.get(fh)
@@ -85,9 +86,10 @@ class Clones:
             yield replace(source, path=os.path.join(self._mountpoint, source.path))
 
     def _carry(
-        self, request: Request, source: Source, destination: OpenFile, call: Clone, ctx: Context
+        self, request: Request, source: Source, destination: OpenFile, call: Clone, ctx: IoctlContext
     ) -> bytes:
         begun, before = time.monotonic_ns(), _before(request)
+        caller = _caller(call.thread, ctx)  # before the answer, while it waits
         answer, code, copied = Cloned(0, 0), 0, 0
         try:
             if source.offer.asked is Asked.FIDEDUPERANGE:
@@ -98,8 +100,9 @@ class Clones:
                 copied = request.length
         except OSError as error:
             code = error.errno or errno.EIO
+        if not code and ctx.keep_turn():
+            ctx.answer(answer.pack())
         outcome = _outcome(request, source.offer.asked, answer, code, copied)
-        caller = _caller(call.thread, ctx)
         copy = carried(caller, source.offer.asked.name, source.path, request, outcome, before, begun)
         copy.driver = "ioctl"
         self._reporter.carried(copy, destination.inode)
@@ -109,7 +112,7 @@ class Clones:
 
     def _reflink(self, request: Request, length: int, destination: OpenFile, ctx: Context) -> None:
         """FICLONERANGE as the caller, so that the backing drops setuid bits as it would for the caller
-        (file_remove_privs: who has CAP_FSETID keeps them); then let the kernel forget what it knew."""
+        (file_remove_privs: who has CAP_FSETID keeps them)."""
         limit = file_size_limit(ctx.pid)
         if limit is not None and request.offset_out + request.length > limit:
             raise _error(errno.EFBIG)  # which the kernel checks of every other way to write
@@ -117,7 +120,7 @@ class Clones:
             calls.clone_range(
                 request.source, request.offset_in, length, request.destination, request.offset_out
             )
-        pyfuse3.invalidate_inode(destination.inode.number)
+        _tell_kernel(request, destination.inode.number)
 
     def _dedupe(self, request: Request, destination: OpenFile, ctx: Context) -> Cloned:
         """FIDEDUPERANGE. It changes no byte, so the kernel's caches stay right."""
@@ -152,6 +155,17 @@ class Clones:
 
 def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
+
+
+def _tell_kernel(request: Request, inode: int) -> None:
+    """Let the kernel forget what it knew of a clone's destination, but know the size up to which it has been
+    cloned: it lets nobody map pages beyond. A byte that is stored in its cache tells it without a request
+    (fuse_notify_store, Linux 2.6.36); where it is not taken, the next stat tells."""
+    last = request.length - 1
+    with suppress(OSError):
+        if byte := os.pread(request.source, 1, request.offset_in + last) if request.length else b"":
+            pyfuse3.notify_store(inode, request.offset_out + last, byte)
+    pyfuse3.invalidate_inode(inode)
 
 
 def _length(source: int, offer: Offer) -> int:

@@ -14,7 +14,7 @@ from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.files import Files
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
-from fusecopy.libfuse import CopyContext, Emit, Entry, Opened, RequestContext, SetattrFields
+from fusecopy.libfuse import CopyContext, Emit, Entry, IoctlContext, Opened, RequestContext, SetattrFields
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Operations(libfuse.Operations):
         self._fs.files.fallocate(fh, mode, off, length)
 
     def ioctl(
-        self, inode: int, fh: int, cmd: int, data: bytes, out_size: int, is_dir: bool, ctx: RequestContext
+        self, inode: int, fh: int, cmd: int, data: bytes, out_size: int, is_dir: bool, ctx: IoctlContext
     ) -> bytes:
         handles = self._fs.directories if is_dir else self._fs.files
         fd = handles.descriptor(fh)

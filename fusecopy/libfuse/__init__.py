@@ -15,6 +15,7 @@ from fusecopy.libfuse.files import WRITEBACK, Client, NativeFile  # noqa: E402
 from fusecopy.libfuse.operations import (  # noqa: E402
     CopyContext,
     Emit,
+    IoctlContext,
     Operations,
     RequestContext,
     SetattrFields,
@@ -37,6 +38,7 @@ __all__ = [
     "CopyContext",
     "Emit",
     "Entry",
+    "IoctlContext",
     "NativeFile",
     "Opened",
     "Operations",

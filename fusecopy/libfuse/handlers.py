@@ -15,7 +15,15 @@ from fusecopy.libfuse._native import ffi, lib
 from fusecopy.libfuse.entries import Entry
 from fusecopy.libfuse.failures import errno_of
 from fusecopy.libfuse.files import descriptor
-from fusecopy.libfuse.operations import CopyContext, Operations, RequestContext, SetattrFields
+from fusecopy.libfuse.operations import (
+    Answer,
+    AnsweringContext,
+    CopyContext,
+    IoctlContext,
+    Operations,
+    RequestContext,
+    SetattrFields,
+)
 
 log = logging.getLogger(__name__)
 
@@ -139,16 +147,8 @@ def _readdir(request: "ffi.CData", fh: int, size: int, off: int, plus: bool) -> 
 
 
 def _copy_file_range(request: "ffi.CData", copy: "tuple[int, int, int, int, int, int, int, int]") -> None:
-    ctx = CopyContext(request)
-    try:
-        count = _session.operations.copy_file_range(*copy, ctx)
-    except Exception:
-        if not ctx.answered:
-            raise
-        log.exception("unexpected error after a copy was answered")
-    else:
-        if not ctx.answered:
-            ctx.answer(count)
+    ctx = CopyContext(request, lib.fusecopy_reply_copy)
+    _answered(ctx, lambda: _session.operations.copy_file_range(*copy, ctx))
 
 
 def _lseek(request: "ffi.CData", inode: int, fh: int, off: int, whence: int) -> None:
@@ -158,9 +158,25 @@ def _lseek(request: "ffi.CData", inode: int, fh: int, off: int, whence: int) -> 
 def _ioctl(
     request: "ffi.CData", inode: int, fh: int, cmd: int, data: bytes, out_size: int, is_dir: bool
 ) -> None:
-    ctx = RequestContext(request)
-    out = _session.operations.ioctl(inode, fh, cmd, data, out_size, is_dir, ctx)
+    ctx = IoctlContext(request, _reply_ioctl)
+    _answered(ctx, lambda: _session.operations.ioctl(inode, fh, cmd, data, out_size, is_dir, ctx))
+
+
+def _reply_ioctl(request: "ffi.CData", out: bytes) -> None:
     lib.fuse_reply_ioctl(request, 0, ffi.from_buffer(out), len(out))
+
+
+def _answered(ctx: AnsweringContext[Answer], operation: Callable[[], Answer]) -> None:
+    """Answer with what an operation returns, if it has not answered on its way."""
+    try:
+        answer = operation()
+    except Exception:
+        if not ctx.answered:
+            raise
+        log.exception("unexpected error after a request was answered")
+    else:
+        if not ctx.answered:
+            ctx.answer(answer)
 
 
 def _slow_read(request: "ffi.CData", fh: int, size: int, off: int) -> None:

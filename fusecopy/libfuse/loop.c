@@ -255,16 +255,43 @@ int fusecopy_receive_handed_over(struct fuse_buf *buf)
 	return size;
 }
 
-static int is_for_pyfuse3(const struct fuse_buf *buf)
+/* Whether our table of operations has a handler for it, or libfuse answers it by itself. pyfuse3's handlers want
+ * Python's lock and trio's thread. */
+static int is_ours(const struct fuse_buf *buf)
 {
 	switch (((const struct fuse_in_header *)buf->mem)->opcode) {
-	case FUSE_INIT:
-	case FUSE_DESTROY:
-	case FUSE_STATFS:
-	case FUSE_SETXATTR:
-	case FUSE_LISTXATTR:
-	case FUSE_REMOVEXATTR:
-	case FUSE_FSYNCDIR:
+	case FUSE_LOOKUP:
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_GETATTR:
+	case FUSE_SETATTR:
+	case FUSE_READLINK:
+	case FUSE_SYMLINK:
+	case FUSE_MKNOD:
+	case FUSE_MKDIR:
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+	case FUSE_LINK:
+	case FUSE_OPEN:
+	case FUSE_CREATE:
+	case FUSE_READ:
+	case FUSE_WRITE:
+	case FUSE_FLUSH:
+	case FUSE_RELEASE:
+	case FUSE_FSYNC:
+	case FUSE_GETXATTR:
+	case FUSE_OPENDIR:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+	case FUSE_RELEASEDIR:
+	case FUSE_LSEEK:
+	case FUSE_FALLOCATE:
+	case FUSE_IOCTL:
+	case FUSE_COPY_FILE_RANGE:
+	case FUSECOPY_COPY_FILE_RANGE_64:
+	case FUSE_INTERRUPT:
 		return 1;
 	default:
 		return 0;
@@ -284,10 +311,10 @@ void fusecopy_serve(void)
 				break;
 			}
 			begin_request();
-			if (is_for_pyfuse3(&buf))
-				hand_over(&buf, size);
-			else
+			if (is_ours(&buf))
 				fusecopy_process(session, &buf);
+			else
+				hand_over(&buf, size);
 		} while (end_request());
 	}
 	mine = 0;

@@ -5,6 +5,9 @@
 
 #include "ops.h"
 
+/* In no released header before Linux 6.18; same request as COPY_FILE_RANGE, reply is one u64. */
+#define FUSECOPY_COPY_FILE_RANGE_64 53
+
 /* Begins a loop that reads `fd` and returns the descriptor for pyfuse3 to wait for in its place. */
 int fusecopy_begin_loop(struct fuse_session *se, int fd);
 

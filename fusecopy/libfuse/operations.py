@@ -4,11 +4,14 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import pyfuse3
 
 from fusecopy.libfuse._native import ffi, lib
 from fusecopy.libfuse.entries import Entry, Opened
+
+Answer = TypeVar("Answer")
 
 Emit = Callable[[bytes, Entry, int], bool]
 """Offer an entry of a listing with the position after it; False when the reply is full."""
@@ -39,17 +42,18 @@ class RequestContext:
         return bool(lib.fuse_req_interrupted(self._request))
 
 
-class CopyContext(RequestContext):
-    """Who asked for a copy, and the way to answer before all is done that the copy makes necessary.
+class AnsweringContext(RequestContext, Generic[Answer]):
+    """Who sent a request, and the way to answer it before all is done that it makes necessary.
 
     Attributes:
         answered: the program has its answer.
     """
 
-    __slots__ = ("answered",)
+    __slots__ = ("_reply", "answered")
 
-    def __init__(self, request: "ffi.CData") -> None:
+    def __init__(self, request: "ffi.CData", reply: "Callable[[ffi.CData, Answer], None]") -> None:
         super().__init__(request)
+        self._reply = reply
         self.answered = False
 
     def keep_turn(self) -> bool:
@@ -57,10 +61,14 @@ class CopyContext(RequestContext):
         are served at the same time already."""
         return bool(lib.fusecopy_keep_turn())
 
-    def answer(self, count: int) -> None:
-        """Tell the program how many bytes were copied; what is done from now on it does not wait for."""
+    def answer(self, answer: Answer) -> None:
+        """Give the program what the operation will return; what is done from now on it does not wait for."""
         self.answered = True
-        lib.fusecopy_reply_copy(self._request, count)
+        self._reply(self._request, answer)
+
+
+CopyContext = AnsweringContext[int]
+IoctlContext = AnsweringContext[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +278,7 @@ class Operations:
         raise _lacking()
 
     def ioctl(
-        self, inode: int, fh: int, cmd: int, data: bytes, out_size: int, is_dir: bool, ctx: RequestContext
+        self, inode: int, fh: int, cmd: int, data: bytes, out_size: int, is_dir: bool, ctx: IoctlContext
     ) -> bytes:
         """Carry out ioctl `cmd` with the argument `data` and return at most `out_size` bytes.
 

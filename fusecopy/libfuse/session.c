@@ -22,9 +22,6 @@
 
 #define UNKNOWN_NUMBER 0xffffffff
 
-/* In no released header before Linux 6.18; same request as COPY_FILE_RANGE, reply is one u64. */
-#define OPCODE_COPY_FILE_RANGE_64 53
-
 static struct fuse_lowlevel_ops pyfuse3_ops;
 static int installed;
 static __thread int request_is_64;
@@ -178,7 +175,7 @@ void fusecopy_process(struct fuse_session *se, const struct fuse_buf *buf)
 	if (in->opcode == FUSE_INIT)
 		fusecopy_see_init(in);
 	drops_suidgid = asks_to_drop_suidgid(in);
-	request_is_64 = in->opcode == OPCODE_COPY_FILE_RANGE_64;
+	request_is_64 = in->opcode == FUSECOPY_COPY_FILE_RANGE_64;
 	if (request_is_64 && fuse_version() < 318)
 		in->opcode = FUSE_COPY_FILE_RANGE;
 	call(se, buf);

@@ -5,6 +5,7 @@ known is said to be unknown.
 """
 
 import os
+import resource
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -47,8 +48,8 @@ DRIVERS = {
 
 FILE_SIZE = b"Max file size"
 
-IOCTL = b"16 "
-"""ioctl(2), likewise."""
+IOCTL = (b"16 ", b"54 ")
+"""ioctl(2), likewise, and that of 32-bit programs."""
 
 SOURCES = {"copy_file_range": 1, "sendfile": 2, "splice": 1}
 """Which argument, from 1, is the descriptor that a call reads from."""
@@ -256,8 +257,18 @@ def in_ioctl(thread: int) -> bool:
 
 
 def file_size_limit(thread: int) -> int | None:
-    """RLIMIT_FSIZE in bytes; None where there is none, or the thread is gone. Read here because prlimit(2)
-    would want CAP_SYS_RESOURCE even of a root that asks of others."""
+    """RLIMIT_FSIZE in bytes; None where there is none, or the thread is gone. prlimit(2) tells it of threads
+    of our own user; of others it would want CAP_SYS_RESOURCE even of root, and /proc does not."""
+    if not thread:  # prlimit(2) would take it for ourselves
+        return None
+    try:
+        limit = resource.prlimit(thread, resource.RLIMIT_FSIZE)[0]
+    except OSError:
+        return _file_size_limit(thread)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _file_size_limit(thread: int) -> int | None:
     try:
         with open(f"/proc/{thread}/limits", "rb") as limits:
             words = next(line for line in limits if line.startswith(FILE_SIZE))[len(FILE_SIZE) :].split()

@@ -1,17 +1,21 @@
-"""A program: prints what `fusecopy run` costs, measured side by side: a clone, and calls it lets through.
+"""A program: prints what `fusecopy run` costs, side by side: a clone, calls it lets through, its start.
 
 Wants root, for the file system it makes; scripts/clone-cost runs it.
 """
 
 import os
+import resource
+import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests import loopfs
 from tests.clone.running import plain, program, said, served
 from tests.loopfs import MIB
-from tests.mounted import mounted
+from tests.mounted import FUSECOPY, mounted
 from tests.reflink.files import noise
 
 ROUNDS = "200"
@@ -19,9 +23,9 @@ ROUNDS = "200"
 CALLS = """
 import os, time
 def once():
-    begun = time.perf_counter_ns()
+    begun = time.process_time_ns()
     for _ in range(20000): os.getppid()
-    return time.perf_counter_ns() - begun
+    return time.process_time_ns() - begun
 print(min(once() for _ in range(20)) / 20000)
 """
 
@@ -46,9 +50,31 @@ def other_calls(directory: Path) -> None:
     print(f"getppid: {filtered:.0f} ns; without run {bare:.0f}; ratio {filtered / bare:.2f}")
 
 
+def start(directory: Path) -> None:
+    """A command that ends at once, by itself and under run, and Python alone."""
+    for command in (("true",), (FUSECOPY, "run", "true"), (sys.executable, "-c", "pass")):
+        costs = [_once(command, directory) for _ in range(50)]
+        cpu_ms, wall_ms = (min(cost[at] for cost in costs) * 1000 for at in (0, 1))
+        print(
+            f"{Path(command[0]).name} {' '.join(command[1:])}: {cpu_ms:.1f} ms of processor, {wall_ms:.1f} ms"
+        )
+
+
+def _once(command: Sequence[str], directory: Path) -> tuple[float, float]:
+    cpu, begun = _processor(), time.perf_counter()
+    subprocess.run(command, cwd=directory, check=True)
+    return _processor() - cpu, time.perf_counter() - begun
+
+
+def _processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 if __name__ == "__main__":
     os.umask(0o022)
     with tempfile.TemporaryDirectory(prefix="fusecopy-cost-") as place:
         with loopfs.mounted("btrfs", Path(place)) as filesystem:
             clone(filesystem)
         other_calls(Path(place))
+        start(Path(place))

@@ -75,6 +75,20 @@ def test_command_gets_what_it_would_get(tmp_path: Path) -> None:
     assert status == "NoNewPrivs:\t1\nSeccomp:\t2\n"
 
 
+def test_ignored_sigchld_stays_the_commands(tmp_path: Path) -> None:
+    """Inherited, it would also keep the supervisor from being told of the command's end."""
+    command = ("env", "--ignore-signal=CHLD", FUSECOPY, "run", "grep", "SigIgn", "/proc/self/status")
+    assert said(plain(*command, cwd=tmp_path)) == f"SigIgn:\t{1 << signal.SIGCHLD - 1:016x}\n"
+
+
+def test_script_without_interpreter_line(tmp_path: Path) -> None:
+    """execvp(3) has the shell run it, with as many words as there are."""
+    script = tmp_path / "script"
+    script.write_text("echo $# $1")
+    script.chmod(0o755)
+    assert said(served(script, *("word" for _ in range(20_000)), cwd=tmp_path)) == "20000 word\n"
+
+
 def _started(command: Sequence[str], cwd: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [FUSECOPY, "run", *command], cwd=cwd, stdout=subprocess.PIPE, text=True, start_new_session=True

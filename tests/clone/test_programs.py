@@ -136,22 +136,41 @@ def test_filefrag_tells_the_backings_extents(sharing_backing: Path) -> None:
 
 STATIC = """
 #include <fcntl.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+static struct file_clone_range range;
+static struct { struct file_dedupe_range head; struct file_dedupe_range_info info; } dedupe;
+static struct fiemap map; /* static, so that their addresses have 32 bits */
+
+static long call(int fd, unsigned int command, uintptr_t argument)
+{
+    long result;
+#ifdef COMPAT
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(54), "b"(fd), "c"(command), "d"(argument) : "memory");
+#else
+    result = ioctl(fd, command, argument);
+#endif
+    return result;
+}
 
 int main(int argc, char **argv)
 {
-    int in = open(argv[1], O_RDONLY), out = open(argv[2], O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    long result;
-#ifdef COMPAT
-    __asm__ volatile("int $0x80" : "=a"(result) : "a"(54), "b"(out), "c"(FICLONE), "d"(in) : "memory");
-#else
-    result = ioctl(out, FICLONE, in);
-#endif
-    printf("%ld\\n", result);
+    int in = open(argv[1], O_RDONLY), out = open(argv[2], O_RDWR | O_CREAT | O_TRUNC, 0644);
+
+    printf("%ld\\n", call(out, FICLONE, in));
+    range = (struct file_clone_range){ in, 0, 4096, 1 << 20 };
+    printf("%ld\\n", call(out, FICLONERANGE, (uintptr_t)&range));
+    dedupe.head = (struct file_dedupe_range){ .src_length = 4096, .dest_count = 1 };
+    dedupe.info = (struct file_dedupe_range_info){ .dest_fd = out };
+    printf("%ld\\n", call(in, FIDEDUPERANGE, (uintptr_t)&dedupe));
+    map = (struct fiemap){ .fm_length = 4096 };
+    printf("%ld ", call(in, FS_IOC_FIEMAP, (uintptr_t)&map));
+    printf("%u\\n", map.fm_mapped_extents);
     return argc != 3;
 }
 """
@@ -169,19 +188,59 @@ def _compiled(directory: Path, *options: str) -> Path:
 def test_static_program(btrfs: Path, tmp_path: Path) -> None:
     binary = _compiled(tmp_path)
     with _served_file(btrfs, "static") as mount:
-        assert said(served(binary, "a", "b", cwd=mount.path)) == "0\n"
-        (copy,) = mount.copies(1)
+        assert said(served(binary, "a", "b", cwd=mount.path)) == "0\n0\n0\n0 1\n"
+        copy = mount.copies(3)[0]
     assert (copy.asked, copy.comm, copy.shared) == ("FICLONE", "clone", SIZE)
 
 
-def test_calls_of_32_bits_are_left_to_the_kernel(btrfs: Path, tmp_path: Path) -> None:
-    """In the mount it refuses them, as it does without us (EOPNOTSUPP), and elsewhere it serves them."""
+GO = """
+package main
+
+import "fmt"
+import "syscall"
+
+func main() {
+	done := make(chan syscall.Errno)
+	for number := 0; number < 8; number++ {
+		go func(number int) {
+			in, _ := syscall.Open("a", syscall.O_RDONLY, 0)
+			out, _ := syscall.Open(fmt.Sprint("go", number), syscall.O_WRONLY|syscall.O_CREAT, 0644)
+			_, _, code := syscall.Syscall(syscall.SYS_IOCTL, uintptr(out), 0x40049409, uintptr(in))
+			done <- code
+		}(number)
+	}
+	for number := 0; number < 8; number++ {
+		fmt.Println(int(<-done))
+	}
+}
+"""
+
+if shutil.which("go"):
+
+    def test_go_program(btrfs: Path, tmp_path: Path) -> None:
+        """Its threads come and go as they like, and no library of C is in between."""
+        (tmp_path / "clone.go").write_text(GO)
+        place = {"GOCACHE": str(tmp_path / "cache"), "GOPATH": str(tmp_path / "path"), "CGO_ENABLED": "0"}
+        build = ["go", "build", "-o", "clone", "clone.go"]
+        subprocess.run(build, cwd=tmp_path, env={**os.environ, **place}, check=True, timeout=120)
+        with _served_file(btrfs, "go") as mount:
+            assert said(served(tmp_path / "clone", cwd=mount.path)) == "0\n" * 8
+            assert {(copy.asked, copy.shared) for copy in mount.copies(8)} == {("FICLONE", SIZE)}
+
+
+def test_calls_of_32_bits(btrfs: Path, tmp_path: Path) -> None:
+    """As i386 makes them: in the mount they are served, elsewhere the kernel serves them."""
     if os.uname().machine != "x86_64":
         pytest.skip("written for x86-64")
-    binary = _compiled(tmp_path, "-DCOMPAT")
+    binary = _compiled(tmp_path, "-DCOMPAT", "-no-pie")
     with _served_file(btrfs, "compat") as mount:
-        assert said(served(binary, "a", "b", cwd=mount.path)) == "-95\n"
-        assert said(served(binary, "a", "c", cwd=mount.backing)) == "0\n"
+        expected = said(plain(binary, "a", "c", cwd=mount.backing))
+        assert expected == "0\n0\n0\n0 1\n"
+        assert said(served(binary, "a", "b", cwd=mount.path)) == expected
+        copies = mount.copies(3)
+        assert said(served(binary, "a", "d", cwd=mount.backing)) == expected
+    assert [copy.asked for copy in copies] == ["FICLONE", "FICLONERANGE", "FIDEDUPERANGE"]
+    assert {copy.comm for copy in copies} == {"clone"}
 
 
 @contextmanager

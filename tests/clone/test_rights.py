@@ -255,22 +255,25 @@ except OSError as error:
 """
 
 
-def test_killed_supervisor_leaves_enosys(mount: Mounted) -> None:
+def test_killed_supervisor_is_told_and_leaves_enosys(mount: Mounted) -> None:
     put(mount.backing, "source", 0o644)
     supervisor = subprocess.Popen(
         [FUSECOPY, "run", sys.executable, "-c", ORPHANED],
         cwd=mount.path,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     with supervisor:
         assert supervisor.stdin is not None
         assert supervisor.stdout is not None
+        assert supervisor.stderr is not None
         pid = int(supervisor.stdout.readline())
         assert pid != supervisor.pid
         supervisor.kill()
         supervisor.wait(10)
+        assert f"the supervisor (pid {supervisor.pid}) was killed" in supervisor.stderr.readline()
         supervisor.stdin.write("\n")
         supervisor.stdin.flush()
         assert supervisor.stdout.readline() == "ENOSYS\n"

@@ -27,7 +27,7 @@ class DenyingCopies(Copies):
     def copy_file_range(
         self, fh_in: int, off_in: int, fh_out: int, off_out: int, length: int, ctx: CopyContext
     ) -> int:
-        super().copy_file_range(fh_in, off_in, fh_out, off_out, length, LateContext(ctx._request))
+        super().copy_file_range(fh_in, off_in, fh_out, off_out, length, LateContext(ctx._request, ctx._reply))
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
