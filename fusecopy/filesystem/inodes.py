@@ -11,14 +11,16 @@ reopening of a descriptor, never for a close that may free a file's blocks.
 
 There may be a million inodes, so each costs little: a file is found by the number that the kernel calls it,
 which follows from its device and inode number, and only where that number was taken by an entry of its own.
+Inodes are no concern of Python's cycle collector, which would stop the server for as long as it looks at them
+all; the one cycle there can be, of directories moved behind the mount's back into each other, it would miss.
 """
 
 import errno
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 
+import msgspec
 import pyfuse3
 
 from fusecopy.filesystem import devices, kernel
@@ -32,8 +34,7 @@ DEEPEST = 4096
 """Directories moved behind the mount's back may, by the names last seen, lie in each other."""
 
 
-@dataclass(slots=True, eq=False)
-class Inode:
+class Inode(msgspec.Struct, eq=False, gc=False):
     """One file, directory or special file of the backing that the kernel knows.
 
     Attributes:
