@@ -11,8 +11,8 @@ reopening of a descriptor, never for a close that may free a file's blocks.
 
 There may be a million inodes, so each costs little: a file is found by the number that the kernel calls it,
 which follows from its device and inode number, and only where that number was taken by an entry of its own.
-Inodes are no concern of Python's cycle collector, which would stop the server for as long as it looks at them
-all; the one cycle there can be, of directories moved behind the mount's back into each other, it would miss.
+Python's cycle collector does not look at inodes, during which the server would stand still; so directories
+moved behind the mount's back into each other are never freed.
 """
 
 import errno
@@ -27,6 +27,7 @@ from fusecopy.filesystem import devices, kernel
 from fusecopy.filesystem.devices import Device
 
 ROOT = pyfuse3.ROOT_INODE
+
 SPARE = 1 << 16
 """Places that a dict may keep for inodes that were forgotten: it gives none back by itself."""
 
@@ -40,7 +41,8 @@ class Inode(msgspec.Struct, eq=False, gc=False):
     Attributes:
         number: what the kernel calls it, and st_ino in the mount.
         device, ino: st_dev and st_ino in the backing.
-        parent, name: where it was last seen; None for the root.
+        seen: the directory and the name where it was last seen; no directory for the root. A tuple, so that
+            no thread sees half of a move and however deep a tree is freed without recursion.
         descriptor: O_PATH descriptor, or -1 while closed.
         lookups: how often the kernel was told of it and has not forgotten it; 0 once it is forgotten.
         borrowers: users of the descriptor now; it is not closed under them.
@@ -54,8 +56,7 @@ class Inode(msgspec.Struct, eq=False, gc=False):
     number: int
     device: int
     ino: int
-    parent: "Inode | None"
-    name: bytes
+    seen: "tuple[Inode | None, bytes]"
     descriptor: int
     lookups: int = 0
     borrowers: int = 0
@@ -64,13 +65,23 @@ class Inode(msgspec.Struct, eq=False, gc=False):
     generation: int = 0
     told_size: int = -1
 
+    @property
+    def parent(self) -> "Inode | None":
+        """The directory where it was last seen."""
+        return self.seen[0]
+
+    @property
+    def name(self) -> bytes:
+        """The name last seen."""
+        return self.seen[1]
+
     def path(self) -> bytes:
         """Path relative to the root of the mount, by the names last seen."""
         names: list[bytes] = []
-        inode = self
-        while inode.parent is not None and len(names) < DEEPEST:
-            names.append(inode.name)
-            inode = inode.parent
+        parent, name = self.seen
+        while parent is not None and len(names) < DEEPEST:
+            names.append(name)
+            parent, name = parent.seen
         return b"/".join(reversed(names)) or b"."
 
 
@@ -103,7 +114,7 @@ class InodeTable:
         self._limit = descriptor_limit
         self._devices = {st.st_dev: Device(st.st_dev, 0, root)}
         self._by_handle = devices.may_open_by_handle(root)
-        self.root = Inode(ROOT, st.st_dev, st.st_ino, None, b"", root, lookups=1, kept=True)
+        self.root = Inode(ROOT, st.st_dev, st.st_ino, (None, b""), root, lookups=1, kept=True)
         self._by_number = {ROOT: self.root}
         self._elsewhere = {(st.st_dev, st.st_ino): self.root}
         self._recent: OrderedDict[int, Inode] = OrderedDict()
@@ -164,15 +175,16 @@ class InodeTable:
         with self._lock:
             inode = self._find(device, ino)
             if inode is None:
-                inode = self._add(device, ino, parent, name, descriptor)
-            elif inode.descriptor < 0:
-                self._adopt(inode, descriptor)
+                inode = self._add(device, ino, (parent, name), descriptor)
             else:
-                os.close(descriptor)
-                if not inode.kept:
-                    self._recent.move_to_end(inode.number)
+                self.moved(inode, parent, name)
+                if inode.descriptor < 0:
+                    self._adopt(inode, descriptor)
+                else:
+                    os.close(descriptor)
+                    if not inode.kept:
+                        self._recent.move_to_end(inode.number)
             inode.lookups += 1
-            self.moved(inode, parent, name)
             if len(self._recent) > self._limit:
                 self._make_room()
         return inode
@@ -180,7 +192,7 @@ class InodeTable:
     def moved(self, inode: Inode, parent: Inode, name: bytes) -> None:
         """Remember where an inode was seen."""
         if inode is not self.root:
-            inode.parent, inode.name = parent, name
+            inode.seen = (parent, name)
 
     def keep(self, inode: Inode) -> None:
         """Open the inode's descriptor, before a name of it goes, and do not close it until `settle`."""
@@ -246,9 +258,8 @@ class InodeTable:
             return inode
         return self._elsewhere.get((device, ino))
 
-    def _add(self, st_dev: int, ino: int, parent: Inode, name: bytes, descriptor: int) -> Inode:
-        """A new inode. Its number stays the same while it is known, so that hard links are recognised by
-        st_ino."""
+    def _add(self, st_dev: int, ino: int, seen: tuple[Inode, bytes], descriptor: int) -> Inode:
+        """A new inode. Its number stays while it is known, so that hard links are recognised by st_ino."""
         device = self._devices.get(st_dev)
         if device is None:
             first = len(self._devices) << devices.DEVICE_BITS
@@ -259,7 +270,7 @@ class InodeTable:
         while number <= ROOT or number in self._by_number:
             number = devices.after(number)
         # device.number and not st_dev: a million inodes then share one integer.
-        inode = Inode(number, device.number, ino, parent, name, descriptor)
+        inode = Inode(number, device.number, ino, seen, descriptor)
         self._by_number[number] = self._recent[number] = inode
         if number != usual:
             self._elsewhere[(st_dev, ino)] = inode

@@ -3,6 +3,8 @@
 import gc
 import os
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -141,8 +143,22 @@ def test_room_is_given_back_after_many_were_forgotten(
 
 def test_inodes_are_not_looked_at_by_the_cycle_collector(table: InodeTable) -> None:
     inode = claim(table, table.root.device, 4711)
-    assert not gc.is_tracked(inode)
-    assert not gc.is_tracked(table._by_number)
+    gc.collect()
+    assert not any(gc.is_tracked(each) for each in (inode, inode.seen, table._by_number))
+
+
+def test_a_tree_however_deep_is_freed() -> None:
+    """In a program of its own, which recursion in the interpreter would crash."""
+    program = """
+from fusecopy.filesystem.inodes import Inode
+inode = None
+for number in range(500_000):
+    inode = Inode(number, 1, number, (inode, b"d"), -1)
+print(inode.path().count(b"d"))
+inode = None
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4096\n", "")
 
 
 def test_many_threads_leave_no_count_behind(table: InodeTable, tmp_path: Path) -> None:
