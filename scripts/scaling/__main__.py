@@ -51,7 +51,7 @@ def _arguments() -> argparse.Namespace:
 def _measure(name: str, divisor: int) -> list[Row]:
     """The rows of one scenario, shown as they come."""
     scenario = SCENARIOS[name]
-    print(f"\n{name}: {scenario.__doc__}", flush=True)
+    print(f"\n{name}: {str(scenario.__doc__).splitlines()[0]}", flush=True)
     rows: list[Row] = []
     with closing(scenario(divisor)) as found:
         for row in found:
@@ -67,4 +67,7 @@ def _line(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
