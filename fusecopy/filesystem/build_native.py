@@ -14,7 +14,6 @@ typedef int... mode_t;
 #define FS_IOC_FSGETXATTR ...
 #define FS_IOC_FSSETXATTR ...
 
-int fusecopy_openat_cached(int directory, const char *name);
 int fusecopy_file_handle(int fd, char *handle);
 int fusecopy_open_by_handle(int mount_fd, const char *handle, int flags);
 int fusecopy_getdents(int fd, char *buffer, size_t size);
@@ -34,7 +33,6 @@ SOURCE = r"""
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
-#include <linux/openat2.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,16 +52,6 @@ SOURCE = r"""
 static int result(long value)
 {
     return value < 0 ? -errno : (int)value;
-}
-
-/* Resolves one name from memory alone: EAGAIN where that would wait for a disk (openat2, Linux 5.12). An
- * older kernel takes the flag for a mistake or lacks the call: there every name is one to wait for. */
-static int fusecopy_openat_cached(int directory, const char *name)
-{
-    struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_CACHED };
-    int fd = result(syscall(SYS_openat2, directory, name, &how, sizeof(how)));
-
-    return fd == -EINVAL || fd == -ENOSYS ? -EAGAIN : fd;
 }
 
 /* Returns the number of bytes of `handle` that count. */

@@ -7,51 +7,46 @@ there is still the same one. What the kernel may ask for although no name leads 
 files, removed directories) keeps its descriptor.
 
 Every method may be called from any thread. The table's lock is held for look-ups in memory and for the
-reopening of a descriptor, never for anything else.
+reopening of a descriptor, never for a close that may free a file's blocks.
+
+There may be a million inodes, so each costs little: a file is found by the number that the kernel calls it,
+which follows from its device and inode number, and only where that number was taken by an entry of its own.
+Python's cycle collector does not look at inodes, during which the server would stand still; so directories
+moved behind the mount's back into each other are never freed.
 """
 
 import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Protocol
 
+import msgspec
 import pyfuse3
 
-from fusecopy.filesystem import kernel
+from fusecopy.filesystem import devices, kernel
+from fusecopy.filesystem.devices import Device, FileId
 
 ROOT = pyfuse3.ROOT_INODE
-DEVICE_BITS = 48
-NUMBERS = 1 << 64
+
+SPARE = 1 << 16
+"""Places that a dict may keep for inodes that were forgotten: it gives none back by itself."""
 
 DEEPEST = 4096
 """Directories moved behind the mount's back may, by the names last seen, lie in each other."""
 
 
-class FileId(Protocol):
-    """What tells a file of the backing from all others at the same time; os.stat_result has it."""
-
-    @property
-    def st_dev(self) -> int: ...
-    @property
-    def st_ino(self) -> int: ...
-
-
-@dataclass(slots=True, eq=False)
-class Inode:
+class Inode(msgspec.Struct, eq=False, gc=False):
     """One file, directory or special file of the backing that the kernel knows.
 
     Attributes:
         number: what the kernel calls it, and st_ino in the mount.
         device, ino: st_dev and st_ino in the backing.
-        parent, name: where it was last seen; None for the root.
-        lookups: how often the kernel was told of it and has not forgotten it.
+        seen: the directory and the name where it was last seen; no directory for the root. A tuple, so that
+            no thread sees half of a move and however deep a tree is freed without recursion.
         descriptor: O_PATH descriptor, or -1 while closed.
-        borrowers: threads that use the descriptor now; it is not closed under them.
-        kept: no name leads to it any more (or it is a root), so the descriptor stays open.
+        lookups: how often the kernel was told of it and has not forgotten it; 0 once it is forgotten.
+        borrowers: users of the descriptor now; it is not closed under them.
+        kept: no name leads to it any more (or it is the root), so the descriptor stays open.
         handle: file handle, known once the descriptor has been closed; tells it from a later file of the
             same number.
         generation: grows when another file takes over device and ino.
@@ -61,25 +56,50 @@ class Inode:
     number: int
     device: int
     ino: int
-    parent: "Inode | None"
-    name: bytes
+    seen: "tuple[Inode | None, bytes]"
     descriptor: int
     lookups: int = 0
     borrowers: int = 0
     kept: bool = False
     handle: bytes | None = None
     generation: int = 0
-    forgotten: bool = False
     told_size: int = -1
+
+    @property
+    def parent(self) -> "Inode | None":
+        """The directory where it was last seen."""
+        return self.seen[0]
+
+    @property
+    def name(self) -> bytes:
+        """The name last seen."""
+        return self.seen[1]
 
     def path(self) -> bytes:
         """Path relative to the root of the mount, by the names last seen."""
         names: list[bytes] = []
-        inode = self
-        while inode.parent is not None and len(names) < DEEPEST:
-            names.append(inode.name)
-            inode = inode.parent
+        parent, name = self.seen
+        while parent is not None and len(names) < DEEPEST:
+            names.append(name)
+            parent, name = parent.seen
         return b"/".join(reversed(names)) or b"."
+
+
+class Borrowed:
+    """The descriptor of an inode, open for as long as the context lasts."""
+
+    __slots__ = ("_inode", "_number", "_table")
+
+    def __init__(self, table: "InodeTable", number: int) -> None:
+        self._table = table
+        self._number = number
+
+    def __enter__(self) -> int:
+        self._inode = inode = self._table.take(self._number)
+        return inode.descriptor
+
+    def __exit__(self, *_: object) -> None:
+        self._table.give_back(self._inode)
 
 
 class InodeTable:
@@ -89,15 +109,15 @@ class InodeTable:
         """Begin with the directory open as `root` (any descriptor; it becomes the table's), and keep at
         most about `descriptor_limit` descriptors."""
         st = os.fstat(root)
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._limit = descriptor_limit
-        self._devices = {st.st_dev: 0}
-        self._anchors = {st.st_dev: root}
-        self._by_handle = _may_open_by_handle(root)
-        self.root = Inode(ROOT, st.st_dev, st.st_ino, None, b"", root, lookups=1, kept=True)
+        self._devices = {st.st_dev: Device(st.st_dev, 0, root)}
+        self._by_handle = devices.may_open_by_handle(root)
+        self.root = Inode(ROOT, st.st_dev, st.st_ino, (None, b""), root, lookups=1, kept=True)
         self._by_number = {ROOT: self.root}
-        self._by_file = {(st.st_dev, st.st_ino): self.root}
+        self._elsewhere = {(st.st_dev, st.st_ino): self.root}
         self._recent: OrderedDict[int, Inode] = OrderedDict()
+        self._removed = 0
 
     def __len__(self) -> int:
         """Inodes known besides the root."""
@@ -105,8 +125,8 @@ class InodeTable:
 
     def get(self, number: int) -> Inode:
         """The inode the kernel calls `number`. ESTALE where it knows none: then its count is wrong."""
-        with self._lock:
-            inode = self._by_number.get(number)
+        # No lock: one look into a dict is atomic, and what the kernel asks for was entered before it asked.
+        inode = self._by_number.get(number)
         if inode is None:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return inode
@@ -114,65 +134,68 @@ class InodeTable:
     def find(self, st: os.stat_result) -> Inode | None:
         """The inode of a file of the backing, if the kernel knows it."""
         with self._lock:
-            return self._by_file.get((st.st_dev, st.st_ino))
+            return self._find(st.st_dev, st.st_ino)
 
-    @contextmanager
-    def borrow(self, number: int, wait: bool = True) -> Iterator[int]:
-        """The descriptor of an inode, open for as long as the context lasts.
+    def borrow(self, number: int) -> Borrowed:
+        """The descriptor of an inode for a `with` block; raises as `take`."""
+        return Borrowed(self, number)
+
+    def take(self, number: int) -> Inode:
+        """The inode with its descriptor open, which stays so until `give_back`.
 
         Raises:
-            BlockingIOError: it has to be opened again and `wait` is False.
             OSError: ESTALE where the file is no longer to be found.
         """
-        inode = self.get(number)
         with self._lock:
+            inode = self.get(number)
             if inode.descriptor < 0:
-                if not wait:
-                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-                inode.descriptor = self._reopen(inode)
-            self._used(inode)
+                self._reopen(inode)
+            elif not inode.kept:
+                self._recent.move_to_end(number)
             inode.borrowers += 1
-        try:
-            yield inode.descriptor
-        finally:
-            with self._lock:
-                inode.borrowers -= 1
-                if inode.forgotten and not inode.borrowers:
-                    self._close(inode)
+        return inode
+
+    def give_back(self, inode: Inode) -> None:
+        """End what `take` began."""
+        with self._lock:
+            inode.borrowers -= 1
+            if inode.lookups or inode.borrowers:
+                return
+            descriptor, inode.descriptor = inode.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def enter(self, descriptor: int, st: FileId, parent: Inode, name: bytes) -> Inode:
         """Count one more look-up of the file open as `descriptor`, which becomes the table's."""
-        key = (st.st_dev, st.st_ino)
+        device, ino = st.st_dev, st.st_ino
         with self._lock:
-            inode = self._by_file.get(key)
+            inode = self._find(device, ino)
             if inode is None:
-                inode = Inode(self._number(st), *key, parent, name, descriptor)
-                self._by_file[key] = self._by_number[inode.number] = inode
-                self._anchor(inode)
-            elif inode.descriptor >= 0:
-                os.close(descriptor)
+                inode = self._add(device, ino, (parent, name), descriptor)
             else:
-                self._adopt(inode, descriptor)
+                self.moved(inode, parent, name)
+                if inode.descriptor < 0:
+                    self._adopt(inode, descriptor)
+                else:
+                    os.close(descriptor)
+                    if not inode.kept:
+                        self._recent.move_to_end(inode.number)
             inode.lookups += 1
-            self.moved(inode, parent, name)
-            self._used(inode)
-            self._make_room()
+            if len(self._recent) > self._limit:
+                self._make_room()
         return inode
 
     def moved(self, inode: Inode, parent: Inode, name: bytes) -> None:
         """Remember where an inode was seen."""
         if inode is not self.root:
-            inode.parent, inode.name = parent, name
+            inode.seen = (parent, name)
 
     def keep(self, inode: Inode) -> None:
         """Open the inode's descriptor, before a name of it goes, and do not close it until `settle`."""
         with self._lock:
-            if inode.forgotten:
-                return
-            if inode.descriptor < 0:
-                inode.descriptor = self._reopen(inode)
-            inode.kept = True
-            self._recent.pop(inode.number, None)
+            if inode.lookups and inode.descriptor < 0:
+                self._reopen(inode)
+            inode.borrowers += 1
 
     def settle(self, inode: Inode, unnamed: bool) -> None:
         """Let the descriptor of a kept inode be closed again if the file can still be found without it.
@@ -181,50 +204,79 @@ class InodeTable:
             unnamed: the name last seen is gone; another one, a hard link, is not known to us.
         """
         with self._lock:
-            if inode.forgotten or inode.descriptor < 0:
-                return
-            lost = unnamed and not self._by_handle
-            inode.kept = lost or os.fstat(inode.descriptor).st_nlink == 0
-            self._used(inode)
+            if inode.lookups and inode is not self.root:
+                lost = unnamed and not self._by_handle
+                inode.kept = lost or os.fstat(inode.descriptor).st_nlink == 0
+                if inode.kept:
+                    self._recent.pop(inode.number, None)
+                else:
+                    self._recent[inode.number] = inode
+        self.give_back(inode)
 
-    def forget(self, number: int, lookups: int) -> tuple[int, bool]:
-        """Take back `lookups` look-ups; the last one removes the inode.
-
-        Returns:
-            A descriptor that the caller closes, or -1, and whether the file has no name any more: closing
-            its last descriptor then frees its blocks, which is not for trio's thread.
-        """
+    def forget(self, number: int, lookups: int) -> None:
+        """Take back `lookups` look-ups; the last one removes the inode, and may wait while the blocks of a
+        file without a name are freed."""
         with self._lock:
             inode = self._by_number.get(number)
-            if inode is None or inode is self.root:
-                return -1, False
-            inode.lookups -= lookups
-            if inode.lookups > 0:
-                return -1, False
-            del self._by_number[number]
-            del self._by_file[(inode.device, inode.ino)]
-            self._recent.pop(number, None)
-            inode.forgotten = True
+            if inode is None or number == ROOT:
+                return
+            if inode.lookups > lookups:
+                inode.lookups -= lookups
+                return
+            inode.lookups = 0
+            self._remove(inode)
             if inode.borrowers:
-                return -1, False
+                return
             descriptor, inode.descriptor = inode.descriptor, -1
-            return descriptor, inode.kept and descriptor >= 0
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close every descriptor."""
         with self._lock:
             for inode in self._by_number.values():
                 self._close(inode)
-            for device, anchor in self._anchors.items():
-                if device != self.root.device:
-                    os.close(anchor)
+            for device in self._devices.values():
+                if device.anchor >= 0 and device.number != self.root.device:
+                    os.close(device.anchor)
 
     # ---- under the lock ------------------------------------------------------------------------------
 
-    def _used(self, inode: Inode) -> None:
-        if not inode.kept and not inode.forgotten:
-            self._recent[inode.number] = inode
-            self._recent.move_to_end(inode.number)
+    def _find(self, device: int, ino: int) -> Inode | None:
+        known = self._devices.get(device)
+        if known is None:
+            return None
+        inode = self._by_number.get(known.usual(ino))
+        if inode is not None and inode.ino == ino and inode.device == device:
+            return inode
+        return self._elsewhere.get((device, ino))
+
+    def _add(self, st_dev: int, ino: int, seen: tuple[Inode, bytes], descriptor: int) -> Inode:
+        """A new inode. Its number stays while it is known, so that hard links are recognised by st_ino."""
+        device = self._devices.get(st_dev)
+        if device is None:
+            first = len(self._devices) << devices.DEVICE_BITS
+            device = self._devices[st_dev] = Device(st_dev, first)
+        if device.anchor < 0:
+            device.anchor = devices.anchor(descriptor)
+        number = usual = device.usual(ino)
+        while number <= ROOT or number in self._by_number:
+            number = devices.after(number)
+        # device.number and not st_dev: a million inodes then share one integer.
+        inode = Inode(number, device.number, ino, seen, descriptor)
+        self._by_number[number] = self._recent[number] = inode
+        if number != usual:
+            self._elsewhere[(st_dev, ino)] = inode
+        return inode
+
+    def _remove(self, inode: Inode) -> None:
+        del self._by_number[inode.number]
+        self._recent.pop(inode.number, None)
+        self._elsewhere.pop((inode.device, inode.ino), None)
+        self._removed += 1
+        if self._removed > len(self._by_number) + SPARE:
+            self._by_number = dict(self._by_number)
+            self._removed = 0
 
     def _make_room(self) -> None:
         """Close the least recently used descriptors that nobody holds, down to the limit."""
@@ -233,7 +285,8 @@ class InodeTable:
             if inode.borrowers:
                 self._recent[number] = inode
             else:
-                inode.handle = kernel.file_handle(inode.descriptor)
+                if inode.handle is None:
+                    inode.handle = kernel.file_handle(inode.descriptor)
                 self._close(inode)
 
     def _close(self, inode: Inode) -> None:
@@ -244,36 +297,20 @@ class InodeTable:
     def _adopt(self, inode: Inode, descriptor: int) -> None:
         """Take a new descriptor for an inode whose own was closed. If its file went meanwhile and another
         got its inode number, the generation tells the kernel, which drops what it knew."""
-        if inode.handle is not None and inode.handle != kernel.file_handle(descriptor):
+        handle = kernel.file_handle(descriptor)
+        if inode.handle is not None and inode.handle != handle:
             inode.generation += 1
-        inode.descriptor, inode.handle = descriptor, None
+        inode.descriptor, inode.handle = descriptor, handle
+        self._recent[inode.number] = inode
 
-    def _reopen(self, inode: Inode) -> int:
+    def _reopen(self, inode: Inode) -> None:
         self._make_room()
-        anchor = self._anchors.get(inode.device)
-        if self._by_handle and anchor is not None and inode.handle is not None:
-            return kernel.open_by_handle(anchor, inode.handle)
-        return _open_by_names(inode)
-
-    def _anchor(self, inode: Inode) -> None:
-        """Keep one directory of each further filesystem open: open_by_handle_at(2) wants one."""
-        if inode.device not in self._anchors:
-            with suppress(OSError):  # a single file bound into the tree is none: its names lead to it
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                self._anchors[inode.device] = os.open(f"/proc/self/fd/{inode.descriptor}", flags)
-
-    def _number(self, st: FileId) -> int:
-        """A number for a new inode: the backing's own where possible, and always the same for the same file
-        while it is known, so that hard links are recognised by st_ino.
-
-        Files of further filesystems below the backing would collide with those of the first, and be taken
-        for their hard links, so each filesystem's numbers begin elsewhere.
-        """
-        device = self._devices.setdefault(st.st_dev, len(self._devices))
-        number = (st.st_ino + (device << DEVICE_BITS)) % NUMBERS
-        while number <= ROOT or number in self._by_number:
-            number = (number + (1 << DEVICE_BITS) + 1) % NUMBERS
-        return number
+        anchor = self._devices[inode.device].anchor
+        if self._by_handle and anchor >= 0 and inode.handle is not None:
+            inode.descriptor = kernel.open_by_handle(anchor, inode.handle)
+        else:
+            inode.descriptor = _open_by_names(inode)
+        self._recent[inode.number] = inode
 
 
 def _open_by_names(inode: Inode) -> int:
@@ -304,15 +341,3 @@ def _open_same(inode: Inode, directory: int) -> int:
         os.close(descriptor)
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
     return descriptor
-
-
-def _may_open_by_handle(root: int) -> bool:
-    """Whether this process and this filesystem allow it: tried, not guessed."""
-    handle = kernel.file_handle(root)
-    if handle is None:
-        return False
-    try:
-        os.close(kernel.open_by_handle(root, handle))
-    except OSError:
-        return False
-    return True

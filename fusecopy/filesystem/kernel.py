@@ -24,15 +24,6 @@ def _check(result: int) -> int:
     return result
 
 
-def open_cached(directory: int, name: bytes) -> int:
-    """Open `name` with O_PATH | O_NOFOLLOW from the kernel's caches alone.
-
-    Raises:
-        BlockingIOError: that would wait for a disk (openat2 with RESOLVE_CACHED, Linux 5.12).
-    """
-    return _check(lib.fusecopy_openat_cached(directory, name))
-
-
 def file_handle(fd: int) -> bytes | None:
     """What identifies the file behind `fd` for as long as it exists, and no other after it.
 

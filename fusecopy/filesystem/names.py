@@ -39,9 +39,7 @@ class Names:
     def forget(self, lookups: Iterable[tuple[int, int]]) -> None:
         """Take back look-ups."""
         for number, count in lookups:
-            descriptor, _ = self._inodes.forget(number, count)
-            if descriptor >= 0:
-                os.close(descriptor)
+            self._inodes.forget(number, count)
 
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: Context

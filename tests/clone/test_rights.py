@@ -201,7 +201,7 @@ def test_source_closed_meanwhile_is_not_cloned(tmp_path: Path) -> None:
     st = os.fstat(fd)
     opened = OpenFiles()
     file = OpenFile(
-        NativeFile(fd), Inode(ROOT, st.st_dev, st.st_ino, None, b"a", fd, lookups=1, kept=True), 0
+        NativeFile(fd), Inode(ROOT, st.st_dev, st.st_ino, (None, b"a"), fd, lookups=1, kept=True), 0
     )
     opened.add(file)
     with opened.borrowed(file) as borrowed:

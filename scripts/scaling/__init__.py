@@ -1,0 +1,1 @@
+"""Measurements of size: much of everything, each with what it may cost at most."""

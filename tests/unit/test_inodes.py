@@ -1,0 +1,172 @@
+"""The inode table by itself: numbers, counts, and whose descriptor is closed when."""
+
+import gc
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fusecopy.filesystem import inodes
+from fusecopy.filesystem.inodes import ROOT, Inode, InodeTable
+
+LIMIT = 8
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[InodeTable]:
+    """A table that may have eight descriptors open besides the root's."""
+    table = InodeTable(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY), LIMIT)
+    yield table
+    table.close()
+
+
+def enter(table: InodeTable, path: Path) -> Inode:
+    """Look a file of the root up, as the kernel would."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    return table.enter(descriptor, os.fstat(descriptor), table.root, os.fsencode(path.name))
+
+
+def claim(table: InodeTable, device: int, ino: int) -> Inode:
+    """Look up a file of which the backing says these numbers."""
+    descriptor = os.open("/dev/null", os.O_PATH)
+    st = os.stat_result((stat.S_IFREG, ino, device, 1, 0, 0, 0, 0, 0, 0))
+    known = table.find(st)
+    inode = table.enter(descriptor, st, table.root, b"claimed")
+    assert known in (None, inode)
+    assert table.find(st) is inode
+    return inode
+
+
+def is_open(descriptor: int) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{descriptor}")
+
+
+def test_the_backings_numbers_are_kept_where_they_are_free(table: InodeTable) -> None:
+    device = table.root.device
+    assert claim(table, device, 4711).number == 4711
+    assert claim(table, device, ROOT).number != ROOT
+    assert claim(table, device, 0).number > ROOT
+    assert claim(table, device, (1 << 64) - 1).number == (1 << 64) - 1
+
+
+def test_a_file_whose_number_is_taken_keeps_another(table: InodeTable) -> None:
+    device, further = table.root.device, table.root.device + 1
+    other = claim(table, further, 10)
+    assert other.number != 10
+    taken = claim(table, device, other.number + 5)
+    second = claim(table, further, 15)
+    assert len({other.number, taken.number, second.number}) == 3
+    number = second.number
+    table.forget(taken.number, 1)
+    assert claim(table, further, 15).number == number
+    assert claim(table, device, taken.ino) is not taken
+    table.forget(second.number, 2)
+    assert claim(table, further, 15).number != second.ino
+    assert table.get(ROOT) is table.root
+
+
+def test_forgotten_while_borrowed(table: InodeTable, tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    inode = enter(table, tmp_path / "f")
+    with table.borrow(inode.number) as outer, table.borrow(inode.number) as inner:
+        assert outer == inner
+        table.forget(inode.number, 1)
+        assert len(table) == 0
+        assert is_open(outer)
+    assert not is_open(outer)
+    with pytest.raises(OSError, match="Stale"):
+        table.get(inode.number)
+
+
+def test_what_is_borrowed_or_about_to_lose_its_name_stays_open(table: InodeTable, tmp_path: Path) -> None:
+    for n in range(4 * LIMIT):
+        (tmp_path / f"f{n}").write_text(f"{n}")
+    first, second = (enter(table, tmp_path / f"f{n}") for n in range(2))
+    with table.borrow(first.number) as borrowed:
+        table.keep(second)
+        table.keep(second)
+        table.settle(second, unnamed=False)
+        for n in range(2, 4 * LIMIT):
+            enter(table, tmp_path / f"f{n}")
+        assert is_open(borrowed)
+        assert second.descriptor >= 0
+        (tmp_path / "f1").unlink()
+        table.settle(second, unnamed=True)
+    for n in range(2, 4 * LIMIT):
+        enter(table, tmp_path / f"f{n}")
+    assert first.descriptor < 0
+    with table.borrow(second.number) as unnamed:
+        assert Path(f"/proc/self/fd/{unnamed}").read_text() == "1"
+    table.forget(second.number, 1)
+    assert not is_open(unnamed)
+
+
+def test_a_descriptor_that_is_closed_is_opened_again(table: InodeTable, tmp_path: Path) -> None:
+    for n in range(4 * LIMIT):
+        (tmp_path / f"f{n}").write_text(f"{n}")
+    entered = [enter(table, tmp_path / f"f{n}") for n in range(4 * LIMIT)]
+    assert sum(inode.descriptor >= 0 for inode in entered) == LIMIT
+    for n, inode in enumerate(entered):
+        with table.borrow(inode.number) as descriptor:
+            assert Path(f"/proc/self/fd/{descriptor}").read_text() == f"{n}"
+
+
+def test_room_is_given_back_after_many_were_forgotten(
+    table: InodeTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inodes, "SPARE", 100)
+    device = table.root.device
+    claimed = [claim(table, device, 1000 + n) for n in range(1000)]
+    for inode in claimed[1:]:
+        table.forget(inode.number, 1)
+    assert len(table) == 1
+    assert table.get(claimed[0].number) is claimed[0]
+    assert table._by_number.__sizeof__() < dict.fromkeys(range(1000)).__sizeof__() / 2
+
+
+def test_inodes_are_not_looked_at_by_the_cycle_collector(table: InodeTable) -> None:
+    inode = claim(table, table.root.device, 4711)
+    gc.collect()
+    assert not any(gc.is_tracked(each) for each in (inode, inode.seen, table._by_number))
+
+
+def test_a_tree_however_deep_is_freed() -> None:
+    """In a program of its own, which recursion in the interpreter would crash."""
+    program = """
+from fusecopy.filesystem.inodes import Inode
+inode = None
+for number in range(500_000):
+    inode = Inode(number, 1, number, (inode, b"d"), -1)
+print(inode.path().count(b"d"))
+inode = None
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4096\n", "")
+
+
+def test_many_threads_leave_no_count_behind(table: InodeTable, tmp_path: Path) -> None:
+    files = [tmp_path / f"f{n}" for n in range(4 * LIMIT)]
+    for file in files:
+        file.write_text(file.name)
+    together = threading.Barrier(8)
+
+    def use(_: int) -> None:
+        together.wait(10)
+        for _ in range(20):
+            for file in files:
+                number = enter(table, file).number
+                with table.borrow(number) as descriptor:
+                    assert Path(f"/proc/self/fd/{descriptor}").read_text() == file.name
+                table.forget(number, 1)
+
+    before = len(os.listdir("/proc/self/fd"))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(use, range(8)))
+    assert len(table) == 0
+    assert len(os.listdir("/proc/self/fd")) == before
