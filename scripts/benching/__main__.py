@@ -26,23 +26,24 @@ from fusecopy.errors import FusecopyError
 FULL_ROUNDS, QUICK_ROUNDS = 5, 2
 FULL_SECONDS, QUICK_SECONDS = 600.0, 60.0
 QUICK_WORKLOADS = (
-    "cp-big", "call-64k", "call-64k-paused", "declined", "cp-one", "cp-few", "walk-cold", "rm", "read-fresh",
-    "random", "clients",
+    "cp-big", "call-64k", "declined", "cp-one", "cp-few", "walk-cold", "rm", "read-fresh", "clients",
 )  # fmt: skip
+QUICK_PEERS = ("fusecopy", "fusecopy:declines", "passthrough_ll", "mergerfs", "bindfs", "fuse-overlayfs")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     names = [one.name for one in workloads(QUICK, Contents(["d00", "d01", "d02", "d03", "d04"], 500, 0))]
+    peers = [peer.name for peer in PEERS]
     parser = argparse.ArgumentParser(
         "bench", description="fusecopy and its peers over the same images, in turn."
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="small sizes, few rounds, few workloads, btrfs")
+    add("--quick", action="store_true", help="small sizes, few rounds, the main workloads and peers, btrfs")
     add("--fs", nargs="+", choices=FILESYSTEMS, help="filesystems of the backing")
     add("--only", nargs="+", choices=names, metavar="WORKLOAD", help=", ".join(names))
-    add("--peer", nargs="+", choices=[peer.name for peer in PEERS], default=[], metavar="PEER",
-        help=", ".join(peer.name for peer in PEERS) + "; native always")  # fmt: skip
+    add("--peer", nargs="+", choices=peers, metavar="PEER",
+        help=", ".join(peers) + "; native always")  # fmt: skip
     add("--rounds", type=int, help=f"{FULL_ROUNDS}, or {QUICK_ROUNDS} when quick")
     add("--out", type=Path, default=Path("bench-out"), help="directory for bench.json, bench.md and plots")
     add("--go-fuse", default="loopback", metavar="PATH", help="go-fuse's loopback")
@@ -51,6 +52,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     given.sizes = QUICK if given.quick else FULL
     given.rounds = given.rounds or (QUICK_ROUNDS if given.quick else FULL_ROUNDS)
     given.fs = given.fs or (FILESYSTEMS[:1] if given.quick else FILESYSTEMS)
+    given.peer = given.peer or (QUICK_PEERS if given.quick else peers)
     given.only = given.only or (QUICK_WORKLOADS if given.quick else names)
     given.seconds = QUICK_SECONDS if given.quick else FULL_SECONDS
     return given

@@ -7,7 +7,7 @@ neither.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -110,9 +110,9 @@ def unfit(peer: Peer, tool: Tool, workload: Workload, filesystem: str) -> str:
     return ""
 
 
-def selected(names: list[str]) -> list[Peer]:
-    """The peers of these names, all where none is given; the backing itself is always among them."""
-    return [peer for peer in PEERS if not names or peer.kind is Kind.NATIVE or peer.name in names]
+def selected(names: Sequence[str]) -> list[Peer]:
+    """The peers of these names; the backing itself is always among them."""
+    return [peer for peer in PEERS if peer.kind is Kind.NATIVE or peer.name in names]
 
 
 Tools = Mapping[str, Tool]
