@@ -13,7 +13,7 @@ import msgspec
 from benching import plots, report, tools
 from benching.commands import BenchError
 from benching.measuring import Bench
-from benching.peers import PEERS, Kind, Peer, Tools, selected, unfit
+from benching.peers import PEERS, Kind, Peer, selected, unfit
 from benching.place import filesystem, lay_out, scratch
 from benching.records import NotMeasured, Run, Told
 from benching.requests import Tracing, tracing
@@ -62,7 +62,7 @@ class Benchmark:
     """One run: everything asked for, filesystem by filesystem."""
 
     def __init__(
-        self, given: argparse.Namespace, place: Path, found: Tools, counting: Tracing | None, run: Run
+        self, given: argparse.Namespace, place: Path, found: tools.Tools, counting: Tracing | None, run: Run
     ) -> None:
         self._given = given
         self._place = place
@@ -108,12 +108,12 @@ class Benchmark:
         """Round 0 traces requests; the order is another in every round."""
         fit = []
         for peer in living:
-            reason = unfit(peer, self._tools[peer.tool], workload, bench.filesystem)
+            reason = unfit(peer, workload, bench.filesystem)
             if reason:
                 self._not_measured(bench, [workload], peer, reason)
             else:
                 fit.append(peer)
-        for number in range(self._given.rounds + 1):
+        for number in range(self._given.rounds + 1 if fit else 0):
             first = number % len(fit)
             for peer in fit[first:] + fit[:first]:
                 if not number and peer.kind is Kind.NATIVE:
@@ -145,11 +145,12 @@ def measure(given: argparse.Namespace, run: Run) -> None:
     with ExitStack() as stack:
         place = stack.enter_context(scratch())
         stack.enter_context(fusectl())
-        counting = stack.enter_context(tracing())
-        if not isinstance(counting, Tracing):
-            run.untraced = counting.message
-        traced = counting if isinstance(counting, Tracing) else None
-        benchmark = Benchmark(given, place, tools.find(place, given.go_fuse), traced, run)
+        counting = None
+        try:
+            counting = stack.enter_context(tracing(place / "tracing"))
+        except BenchError as error:
+            run.untraced = error.message
+        benchmark = Benchmark(given, place, tools.find(place, given.go_fuse), counting, run)
         for kind in given.fs:
             benchmark.measure(kind)
 
@@ -180,8 +181,9 @@ def main() -> int:
     except FusecopyError as error:
         print(f"bench: {error}", file=sys.stderr)
         status = int(error.exit_status)
-    if run.measurements:
-        publish(run, given.out)
+    finally:
+        if run.measurements:
+            publish(run, given.out)
     return status
 
 

@@ -1,15 +1,20 @@
 """Commands that end: within a time, and with what they said where they failed."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from fusecopy.errors import FusecopyError
+from fusecopy.interrupts import undisturbed
 
 COMMAND_SECONDS = 600
 """For installing, making file systems, laying out and comparing; no measured command."""
+
+
+KILLED_SECONDS = 20.0
 
 
 class BenchError(FusecopyError):
@@ -50,16 +55,35 @@ def environment() -> Mapping[str, str]:
 def _done(
     *command: str | Path, cwd: Path | None = None, seconds: float = COMMAND_SECONDS
 ) -> subprocess.CompletedProcess[str]:
+    """The command, ended; it is waited for even when ^C comes, else what it uses could not be unmounted."""
+    words = [str(word) for word in command]
     try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            cwd=cwd,
-            env=environment(),
-            start_new_session=True,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BenchError(f"{' '.join(map(str, command))}: {error}") from error
+        with undisturbed():
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                cwd=cwd,
+                env=environment(),
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise BenchError(f"{' '.join(words)}: {error.strerror}") from error
+    try:
+        printed, said = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{' '.join(words)}: did not end within {seconds:.0f} s") from error
+    finally:
+        with undisturbed():
+            killed(process)
+    return subprocess.CompletedProcess(words, process.returncode, printed, said)
+
+
+def killed(process: "subprocess.Popen[str]") -> None:
+    """End a process that still runs, with all that it started, and wait for it."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=KILLED_SECONDS)

@@ -2,18 +2,16 @@
 
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from benching import client
-from benching.commands import BenchError, environment, run
+from benching.commands import BenchError, environment, killed, run
 from benching.peers import Kind, Peer
 from benching.place import drop_caches, flush, fresh_results
 from benching.records import Measurement, Outcome, Program, Reading
@@ -24,8 +22,6 @@ from benching.workloads import Job, Workload
 from fusecopy.errors import FusecopyError
 from fusecopy.interrupts import undisturbed
 from fusecopy.observe import opcodes
-
-KILLED_SECONDS = 20.0
 
 
 class HungError(BenchError):
@@ -96,7 +92,7 @@ class Bench:
                 with self.tracing.of(mount.connection) as trace:
                     reading = self._client(job, mount, str(trace.path))
                     if trace.lost():
-                        raise NotServedError("the trace buffer was too small for its requests")
+                        raise BenchError("the trace buffer was too small for its requests")
             else:
                 reading = self._client(job, mount, "")
             found.server_kib = mount.memory().get("VmHWM", 0)
@@ -146,12 +142,9 @@ class Bench:
 
 def _end(process: "subprocess.Popen[str]", mount: Served) -> None:
     """Free a client that still runs from a server that does not answer, and kill it with all its children."""
-    if process.poll() is not None:
-        return
-    mount.abort()
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=KILLED_SECONDS)
+    if process.poll() is None:
+        mount.abort()
+        killed(process)
 
 
 def _fill(found: Measurement, reading: Reading) -> None:

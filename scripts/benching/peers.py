@@ -1,13 +1,12 @@
 """Who is measured: the backing itself, fusecopy in its variants, and the peers. One line each.
 
 All but those called private are mounted for everybody with the kernel checking permissions
-(allow_other,default_permissions) where they can be told so: fusecopy and bindfs have the second always,
-bindfs also the first, passthrough_hp and go-fuse decide on the second themselves, pyfuse3's example has
-neither.
+(allow_other,default_permissions) where they can be told so: fusecopy, bindfs and passthrough_hp have the
+second always, bindfs also the first, go-fuse decides on the second itself, pyfuse3's example has neither.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -93,10 +92,8 @@ PEERS = (
 )
 
 
-def unfit(peer: Peer, tool: Tool, workload: Workload, filesystem: str) -> str:
+def unfit(peer: Peer, workload: Workload, filesystem: str) -> str:
     """Why a peer is not measured with a workload; empty where it is."""
-    if tool.absent:
-        return tool.absent
     if workload.clones and filesystem == "ext4":
         return "ext4 has no reflink"
     if workload.clones and peer.kind is Kind.PEER:
@@ -113,6 +110,3 @@ def unfit(peer: Peer, tool: Tool, workload: Workload, filesystem: str) -> str:
 def selected(names: Sequence[str]) -> list[Peer]:
     """The peers of these names; the backing itself is always among them."""
     return [peer for peer in PEERS if peer.kind is Kind.NATIVE or peer.name in names]
-
-
-Tools = Mapping[str, Tool]

@@ -36,7 +36,7 @@ def scratch() -> Iterator[Path]:
     with ended_by_signals():
         place = Path(tempfile.mkdtemp(prefix="fusecopy-bench-"))
         try:
-            with _mounted(place, "-t", "tmpfs", "-o", "mode=0755,size=90%", "fusecopy-bench"):
+            with mounted(place, "-t", "tmpfs", "-o", "mode=0755,size=90%", "fusecopy-bench"):
                 yield place
         finally:
             place.rmdir()
@@ -51,14 +51,15 @@ def filesystem(kind: str, size: int, where: Path) -> Iterator[Path]:
     run(*MKFS[kind], image)
     root.mkdir()
     # With "loop" the kernel detaches the device when the mount goes.
-    with _mounted(root, "-o", "loop", str(image)):
+    with mounted(root, "-o", "loop", str(image)):
         yield root
     root.rmdir()
     image.unlink()
 
 
 @contextmanager
-def _mounted(point: Path, *what: str) -> Iterator[None]:
+def mounted(point: Path, *what: str) -> Iterator[None]:
+    """mount(8) with these arguments on an existing directory; unmounted when the block ends."""
     with undisturbed():
         run("mount", *what, point)
     try:

@@ -87,7 +87,7 @@ def _detail_line(row: Row) -> tuple[str, ...]:
         _ratio(row.to_best),
         _time(row.client_cpu_us),
         _time(row.server_cpu_us) if row.kind != Kind.NATIVE else "-",
-        f"{row.cpu_to_native.median:.2f}" if row.cpu_to_native else "-",
+        _factor(row.cpu_to_native.median) if row.cpu_to_native else "-",
         f"{row.server_kib / 1024:.0f}" if row.server_kib else "-",
         requests,
     )
@@ -144,7 +144,16 @@ def _not_measured(run: Run) -> str:
 
 
 def _ratio(ratio: Ratio | None) -> str:
-    return f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.most:.2f})" if ratio else "-"
+    if not ratio:
+        return "-"
+    median, least, most = (_factor(one) for one in (ratio.median, ratio.least, ratio.most))
+    return median if least == most else f"{median} ({least}-{most})"
+
+
+def _factor(ratio: float) -> str:
+    if ratio < 0.1:
+        return f"{ratio:.1g}"
+    return f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
 
 
 def _time(microseconds: float) -> str:

@@ -5,16 +5,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benching.commands import run
+from benching.commands import BenchError
+from benching.place import mounted
 from fusecopy.observe import tracefs
 
+EVENT = "fuse/fuse_request_send"
 BUFFER_KIB = 32 << 10
 """For each processor: half a million requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """Tracefs, where it is mounted."""
+    """Tracefs, mounted for us alone: another's mount of it may go at any time."""
 
     path: Path
 
@@ -22,23 +24,19 @@ class Tracing:
     def of(self, connection: int) -> Iterator[tracefs.Instance]:
         """A trace buffer with the requests of one FUSE connection, gone when the block ends."""
         with tracefs.instance(self.path, "bench", BUFFER_KIB) as instance:
-            instance.enable("fuse/fuse_request_send", f"connection == {connection}")
+            instance.enable(EVENT, f"connection == {connection}")
             yield instance
 
 
 @contextmanager
-def tracing() -> Iterator[Tracing | tracefs.TracingError]:
-    """How requests are counted, or why they cannot be; tracefs is unmounted if it was not there before."""
-    came = not any((place / "instances").is_dir() for place in tracefs.PLACES)
-    if came:
-        run("mount", "-t", "tracefs", "none", tracefs.PLACES[0])
-    try:
-        try:
-            found: Tracing | tracefs.TracingError = Tracing(tracefs.find())
-        except tracefs.TracingError as error:
-            found = error
-        yield found
-    finally:
-        if came:
-            # Somebody else may have an instance of his own open in it by now.
-            run("umount", "--lazy", tracefs.PLACES[0])
+def tracing(point: Path) -> Iterator[Tracing]:
+    """How requests are counted.
+
+    Raises:
+        BenchError: they cannot be, because of the kernel or of its lockdown.
+    """
+    point.mkdir()
+    with mounted(point, "-t", "tracefs", "fusecopy-bench"):
+        if not (point / "events" / EVENT).is_dir():
+            raise BenchError(f"this kernel has no event {EVENT}: Linux 6.12 or later is needed")
+        yield Tracing(point)

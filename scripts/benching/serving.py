@@ -18,7 +18,7 @@ from fusecopy.errors import FusecopyError
 from fusecopy.interrupts import undisturbed
 
 READY_SECONDS = 30.0
-END_SECONDS = 20.0
+END_SECONDS = 10.0
 FUSECTL = Path("/sys/fs/fuse/connections")
 
 MEMORY = re.compile(r"^(VmHWM|VmRSS):\s+(\d+) kB$", re.MULTILINE)

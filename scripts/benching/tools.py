@@ -33,7 +33,10 @@ class Tool:
     absent: str = ""
 
 
-def find(scratch: Path, go_fuse: str) -> Mapping[str, Tool]:
+Tools = Mapping[str, Tool]
+
+
+def find(scratch: Path, go_fuse: str) -> Tools:
     """Every tool of peers.PEERS by name; passthrough_ll and passthrough_hp are compiled into `scratch`."""
     libfuse = f"libfuse {run('pkg-config', '--modversion', 'fuse3').strip()}"
     return {
