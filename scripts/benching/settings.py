@@ -15,7 +15,7 @@ class Sizes:
 
     Attributes:
         big: the file that is copied whole.
-        middle: the file that is read, written and copied by programs that ask for no offload.
+        middle: the file that is read, written and copied by cat, dd and sendfile.
         image: of each filesystem; sparse.
         directories: of small files, a hundred in each.
         library: part of Python's own library that is copied, "" for the whole.
