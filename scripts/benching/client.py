@@ -1,10 +1,11 @@
 """A program: one job in one directory, measured from within; prints what was measured as JSON.
 
-    client.py DIRECTORY JOB ARGUMENTS SERVER TRACE
+    client.py DIRECTORY DEVICE JOB ARGUMENTS SERVER TRACE
 
-ARGUMENTS are JSON, SERVER is the server's pid or 0, TRACE a trace buffer that counts its requests or "".
-It is a process of its own because a request to a server that hangs cannot be ended from within, and imports
-nothing but the standard library to start fast. Only what happens within `with meter` is measured.
+DEVICE is st_dev of the mount or 0, ARGUMENTS are JSON, SERVER is the server's pid or 0, TRACE a trace buffer
+that counts its requests or "". It is a process of its own because a request to a server that hangs cannot be
+ended from within, and imports nothing but the standard library to start fast. Only what happens within
+`with meter` is measured.
 """
 
 import json
@@ -228,9 +229,11 @@ JOBS: dict[str, Callable[..., None]] = {
 }
 
 
-def main(directory: str, job: str, arguments: str, server: str, trace: str) -> None:
+def main(directory: str, device: str, job: str, arguments: str, server: str, trace: str) -> None:
     """Do one job and print what was measured."""
     os.chdir(directory)
+    if int(device) and os.stat(".").st_dev != int(device):
+        sys.exit("the mount has gone again")
     meter = Meter(int(server), trace)
     try:
         JOBS[job](meter, **json.loads(arguments))

@@ -16,7 +16,7 @@ from benching.peers import Kind, Peer
 from benching.place import drop_caches, flush, fresh_results
 from benching.records import Measurement, Outcome, Program, Reading
 from benching.requests import Tracing
-from benching.serving import NotServedError, Served, served
+from benching.serving import NotServedError, Served, last_words, served
 from benching.tools import Tool
 from benching.workloads import Job, Workload
 from fusecopy.errors import FusecopyError
@@ -74,9 +74,15 @@ class Bench:
         """
         if tool.absent:
             raise NotServedError(tool.absent)
-        with served(peer, tool, self.backing, self.scratch) as mount:
-            self._client(Job("programs", {"commands": []}), mount, "")
-            return Program(peer.name, peer.kind.value, tool.version, mount.memory().get("VmRSS", 0))
+        try:
+            with served(peer, tool, self.backing, self.scratch) as mount:
+                self._client(Job("programs", {"commands": []}), mount, "")
+                return Program(peer.name, peer.kind.value, tool.version, mount.memory().get("VmRSS", 0))
+        except NotServedError:
+            raise
+        except BenchError as error:
+            said = last_words(self.scratch / "said")
+            raise NotServedError(f"{error.message}: {said}") from error
 
     def _prepare(self, workload: Workload) -> None:
         if workload.prepare:
@@ -108,7 +114,14 @@ class Bench:
             HungError: it did not end in time; the mount is dead now.
             BenchError: it failed.
         """
-        arguments = (str(mount.path), job.name, json.dumps(job.arguments), str(mount.pid), trace)
+        arguments = (
+            str(mount.path),
+            str(mount.device),
+            job.name,
+            json.dumps(job.arguments),
+            str(mount.pid),
+            trace,
+        )
         with undisturbed():
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", client.__file__, *arguments],

@@ -35,11 +35,13 @@ class Served:
     Attributes:
         path: the directory that the client works in.
         pid: of the server; 0 for the backing itself.
+        device: st_dev of everything in it; 0 for the backing itself.
         connection: the FUSE connection's number; 0 for the backing itself.
     """
 
     path: Path
     pid: int = 0
+    device: int = 0
     connection: int = 0
 
     def memory(self) -> dict[str, int]:
@@ -75,7 +77,8 @@ def served(peer: Peer, tool: Tool, backing: Path, scratch: Path) -> Iterator[Ser
     try:
         with undisturbed():
             process = _start(peer.filled(tool, backing, point, scratch), said)
-        yield Served(point, process.pid, _ready(process, point, said))
+        mount = _ready(process, point, said)
+        yield Served(point, process.pid, mount.device, mount.connection)
     finally:
         with undisturbed():
             if process:
@@ -94,8 +97,8 @@ def _start(command: list[str], said: Path) -> "subprocess.Popen[bytes]":
         )
 
 
-def _ready(process: "subprocess.Popen[bytes]", point: Path, said: Path) -> int:
-    """Wait until something is mounted; its connection."""
+def _ready(process: "subprocess.Popen[bytes]", point: Path, said: Path) -> mounts.Mount:
+    """Wait until something is mounted."""
     deadline = time.monotonic() + READY_SECONDS
     with open("/proc/self/mountinfo", "rb") as table:
         poll = select.poll()
@@ -103,14 +106,14 @@ def _ready(process: "subprocess.Popen[bytes]", point: Path, said: Path) -> int:
         while time.monotonic() < deadline:
             mount = mounts.at(str(point))
             if mount:
-                return mount.connection
+                return mount
             if process.poll() is not None:
-                raise NotServedError(_last_words(said) or f"ended with status {process.returncode}")
+                raise NotServedError(last_words(said) or f"ended with status {process.returncode}")
             poll.poll(50)
-    raise NotServedError(f"not mounted after {READY_SECONDS:.0f} s: {_last_words(said)}")
+    raise NotServedError(f"not mounted after {READY_SECONDS:.0f} s: {last_words(said)}")
 
 
-def _last_words(said: Path) -> str:
+def last_words(said: Path) -> str:
     """What a server said about its end: the line that speaks of an error, else the last."""
     lines = [line.strip() for line in said.read_text(errors="replace").splitlines() if line.strip()]
     telling = [line for line in lines if "rror" in line or "unknown" in line]
