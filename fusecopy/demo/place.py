@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from fusecopy import mounts
 from fusecopy.copying.backing import measure
 from fusecopy.errors import FusecopyError
+from fusecopy.interrupts import ended_by_signals, undisturbed
 
 IMAGE_BYTES = 512 << 20
 """Sparse; it takes a few MiB."""
@@ -43,18 +43,18 @@ class Place:
 @contextmanager
 def place() -> Iterator[Place]:
     """A backing on a btrfs image of its own where that is possible, else in a plain temporary directory."""
-    with tempfile.TemporaryDirectory(prefix="fusecopy-demo-") as name, _ended_by_signals():
+    with tempfile.TemporaryDirectory(prefix="fusecopy-demo-") as name, ended_by_signals():
         scratch = Path(name)
         root = scratch / "backing"
         root.mkdir()
         try:
-            with _undisturbed():
+            with undisturbed():
                 why_not = _mount_image(scratch / "btrfs.img", root)
             found = measure(root)
             yield Place(scratch, root, found.filesystem, bool(found.reflink), why_not)
         finally:
             if mounts.at(str(root)):
-                with _undisturbed():
+                with undisturbed():
                     run("umount", str(root))
 
 
@@ -81,11 +81,11 @@ def mounted(where: Place, name: str) -> Iterator[Path]:
     point.mkdir()
     log = where.scratch / f"{name}.jsonl"
     try:
-        with _undisturbed():
+        with undisturbed():
             run("fusecopy", "mount", "--log", str(log), str(where.backing), str(point))
         yield point
     finally:
-        with _undisturbed():
+        with undisturbed():
             _unmount(point)
 
 
@@ -119,29 +119,3 @@ def environment() -> Mapping[str, str]:
     """Ours, with this installation's `fusecopy` and `python3` first, sbin too, and messages in English."""
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     return {**os.environ, "PATH": path, "LC_ALL": "C"}
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold ^C and its like back until the block is done, so that it is known what is mounted."""
-    held: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, lambda came, _: held.append(came)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-    if held:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let TERM and HUP end the block as ^C does."""
-    before = [(n, signal.signal(n, signal.default_int_handler)) for n in (signal.SIGTERM, signal.SIGHUP)]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)

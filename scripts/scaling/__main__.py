@@ -10,10 +10,10 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-from scripts.scaling.copies import parallel, sparse
-from scripts.scaling.log_size import log
-from scripts.scaling.measuring import Row, Rows
-from scripts.scaling.mount_size import idle, requests, tree
+from scaling.copies import parallel, sparse
+from scaling.log_size import log
+from scaling.measuring import Row, Rows
+from scaling.mount_size import idle, requests, tree
 
 QUICK = 100
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fusecopy.dispatch.reader import read
 from fusecopy.dispatch.records import Copy, Record
-from scripts.scaling.measuring import MIB, TIB, Row, Rows, client, memory, mounted_image
+from scaling.measuring import MIB, TIB, Row, Rows, client, memory, mounted_image
 from tests.mounted import Mounted
 
 SPARSE_BYTES = 8 * TIB

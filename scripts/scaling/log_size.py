@@ -9,7 +9,7 @@ import msgspec
 
 from fusecopy.dispatch.records import Copy, Header, Requests, timestamp
 from fusecopy.dispatch.writer import QUEUE_LIMIT, Writer
-from scripts.scaling.measuring import CLIENT_SECONDS, KIB, MIB, TIB, Row, Rows, memory, scratch
+from scaling.measuring import CLIENT_SECONDS, KIB, MIB, TIB, Row, Rows, memory, scratch
 from tests.mounted import FUSECOPY
 
 RECORDS = 10_000_000

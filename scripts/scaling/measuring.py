@@ -90,7 +90,7 @@ def scratch() -> Iterator[Path]:
 
 def client(job: str, *arguments: str | Path | int) -> dict[str, float]:
     """Run a function of `clients` as a program of its own; what it found out."""
-    command = [sys.executable, "-m", "scripts.scaling.clients", job, *map(str, arguments)]
+    command = [sys.executable, "-m", "scaling.clients", job, *map(str, arguments)]
     done = subprocess.run(
         command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=CLIENT_SECONDS, start_new_session=True
     )

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from scripts.scaling.measuring import KIB, MIB, Row, Rows, client, cpu_seconds, memory, mounted_image, scratch
+from scaling.measuring import KIB, MIB, Row, Rows, client, cpu_seconds, memory, mounted_image, scratch
 from tests.mounted import END_SECONDS, FUSECOPY, READY_SECONDS, Mounted
 
 IDLE_MOST = 40 * MIB
