@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benching.tools import Tool
 from benching.workloads import Workload
-from fusecopy.cli import COMMANDS
+from fusecopy.cli.commands import COMMANDS
 
 
 class Kind(str, Enum):

@@ -86,7 +86,7 @@ def test_many_clients_at_once_are_answered_right(backing: Path) -> None:
             (directory / "a").write_bytes(content)
             with opened(directory / "a") as a, opened(directory / "b", os.O_WRONLY | os.O_CREAT) as b:
                 assert os.copy_file_range(a, b, len(content)) == len(content)
-            assert (directory / "b").read_bytes() == content
+            assert (backing / f"d{worker}" / "b").read_bytes() == content
             os.rename(directory / "b", directory / "c")
             assert sorted(os.listdir(directory)) == ["a", "c"]
             os.unlink(directory / "c")

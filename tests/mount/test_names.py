@@ -2,13 +2,16 @@
 
 import ctypes
 import errno
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import require
 from tests.mount.sides import Sides, opened
+from tests.mounted import mounted
 
 libc = ctypes.CDLL(None, use_errno=True)
 NOREPLACE, EXCHANGE = 1, 2
@@ -187,14 +190,41 @@ def test_symlinks_are_followed_by_the_client_alone(btrfs_sides: Sides) -> None:
     assert os.path.samefile(root / "..", root.parent)
 
 
-def test_a_file_replaced_behind_the_mount_is_found_anew(btrfs_sides: Sides) -> None:
-    """After the timeout, which here is waited for by asking again and again."""
-    path, behind = btrfs_sides.mount / "f", btrfs_sides.behind / "f"
-    path.write_bytes(b"one")
-    (btrfs_sides.behind / "g").write_bytes(b"three")
-    os.rename(btrfs_sides.behind / "g", behind)
-    for _ in range(1_000_000):
-        if path.stat().st_size == 5:
-            break
-    assert path.read_bytes() == b"three"
-    assert path.stat().st_ino == behind.stat().st_ino
+@pytest.mark.parametrize("words", [["--coherent"], ["-o", "timeout=1"]])
+def test_what_others_change_on_the_backing_is_found_anew(
+    btrfs: Path, tmp_path: Path, words: list[str]
+) -> None:
+    """At once, or after the timeout, which here is waited for by asking again and again."""
+    require("fuse")
+    backing = btrfs / tmp_path.name
+    backing.mkdir()
+    with mounted(backing, *words) as mount:
+        path = mount.path / "f"
+        path.write_bytes(b"one")
+        assert not (mount.path / "new").exists()
+        (backing / "g").write_bytes(b"three")
+        os.rename(backing / "g", backing / "f")
+        (backing / "new").touch()
+        for _ in range(1_000_000 if "-o" in words else 1):
+            if path.stat().st_size == 5 and (mount.path / "new").exists():
+                break
+        assert path.read_bytes() == b"three"
+        assert path.stat().st_ino == (backing / "f").stat().st_ino
+        assert sorted(os.listdir(mount.path)) == ["f", "new"]
+
+
+def test_an_exclusive_mount_asks_once(btrfs: Path, tmp_path: Path) -> None:
+    """Nobody else changes the backing: what was looked up, listed or found missing is not asked again."""
+    require("fuse")
+    backing = btrfs / tmp_path.name
+    backing.mkdir()
+    with mounted(backing) as mount:
+        (mount.path / "f").write_bytes(b"x")
+        asked: list[dict[str, int]] = []
+        for _ in range(3):
+            assert (mount.path / "f").stat().st_size == 1
+            assert not (mount.path / "missing").exists()
+            assert os.listdir(mount.path) == ["f"]
+            asked.append(json.loads(mount.attribute("stats"))["requests"])
+        for opcode in ("1", "3", "28", "44"):  # LOOKUP, GETATTR, READDIR, READDIRPLUS
+            assert asked[1].get(opcode, 0) == asked[2].get(opcode, 0)
