@@ -22,6 +22,12 @@ CDEF = """
 #define FS_NOCOW_FL ...
 #define EXTENTS_PER_CALL ...
 
+struct fc_entry {
+    uint64_t device, ino, links, size, rdev;
+    uint32_t mode, uid, gid;
+    ...;
+};
+
 struct fiemap_extent {
     uint64_t fe_logical;
     uint64_t fe_physical;
@@ -39,6 +45,13 @@ static int fc_punch_hole(int fd, int64_t offset, int64_t length);
 static int fc_extend(int fd, int64_t offset, int64_t length);
 static int fc_block_size(int fd);
 static int fc_inode_flags(int fd, uint32_t *flags);
+static int fc_describe(int fd, struct fc_entry *e);
+static int fc_open_entry(int directory, const char *path, int flags, struct fc_entry *e);
+static int fc_create_file(int source, int directory, const char *name, const struct fc_entry *e, int clone,
+                          int *cloned);
+static int fc_copy_attributes(int source, int destination, const struct fc_entry *e);
+static int fc_drop_acls(int fd);
+static int fc_syncfs(int fd);
 """
 
 SOURCE = """
@@ -49,6 +62,7 @@ SOURCE = """
 #include <sys/ioctl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <unistd.h>
 
 #define EXTENTS_PER_CALL 128
 
@@ -126,11 +140,25 @@ static int fc_inode_flags(int fd, uint32_t *flags)
     *flags = word;
     return 0;
 }
+
+static int fc_syncfs(int fd)
+{
+    return syncfs(fd) < 0 ? -errno : 0;
+}
+
+#include "tree.h"
 """
 
 ffibuilder = FFI()
 ffibuilder.cdef(CDEF)
-ffibuilder.set_source("fusecopy.copying._native", SOURCE, extra_compile_args=["-Wall", "-Wextra"])
+ffibuilder.set_source(
+    "fusecopy.copying._native",
+    SOURCE,
+    define_macros=[("_GNU_SOURCE", None)],
+    include_dirs=["fusecopy/copying"],
+    depends=["fusecopy/copying/tree.h"],
+    extra_compile_args=["-Wall", "-Wextra"],
+)
 
 if __name__ == "__main__":
     ffibuilder.compile(verbose=True)

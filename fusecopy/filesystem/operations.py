@@ -23,6 +23,7 @@ from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.files import Files
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
+from fusecopy.filesystem.trees import Trees
 from fusecopy.libfuse import Operations as LibfuseOperations
 from fusecopy.libfuse import RequestContext
 
@@ -48,6 +49,7 @@ class Filesystem:
     directories: Directories
     copies: Copies
     clones: Clones
+    trees: Trees
     accounts: Accounts
 
 
@@ -66,6 +68,7 @@ class Operations(LibfuseOperations):
 
     def ended(self) -> None:
         self._fs.copies.stop()
+        self._fs.trees.stop()
 
     # ---- names ---------------------------------------------------------------------------------------
 
@@ -182,6 +185,12 @@ class Operations(LibfuseOperations):
             return _answer(self._fs.clones.offer, fh, data, ctx)
         if cmd == ioctls.CLONE and not is_dir:
             return await _in_thread(self._copy_threads, self._fs.clones.clone, fh, data, ctx)
+        if cmd == ioctls.SOURCE:
+            return _answer(self._fs.trees.offer, fh, is_dir, ctx)
+        if cmd == ioctls.TREE and is_dir:
+            return await _in_thread(self._copy_threads, self._fs.trees.clone, fh, data, ctx)
+        if cmd == ioctls.PROGRESS:
+            return _answer(self._fs.trees.progress, data)
         return await self._meta(self._fs.files.ioctl, fd, cmd, data, out_size, ctx)
 
     def look(self, fh: int, pid: int, writes: bool) -> None:

@@ -35,6 +35,7 @@ from fusecopy.filesystem.openfiles import OpenFiles
 from fusecopy.filesystem.operations import Filesystem, Operations
 from fusecopy.filesystem.policy import Policy, parse
 from fusecopy.filesystem.reports import Reporter
+from fusecopy.filesystem.trees import Trees
 from fusecopy.filesystem.undispatched import Undispatched
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,11 @@ class DeferredLog:
             self._early.clear()
             self.writer = writer
 
+    def flush(self) -> None:
+        """Wait a while for what was put so far to be written."""
+        if self.writer:
+            self.writer.flush(FLUSH_SECONDS)
+
 
 class Server:
     """One mount from its beginning to its end."""
@@ -114,14 +120,24 @@ class Server:
         credentials = Credentials()
         names = Names(self._inodes, credentials, config.timeout)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
+        directories = Directories(self._inodes, names)
+        trees = Trees(
+            self._files,
+            directories,
+            self._reporter,
+            credentials,
+            lambda: self._copies.policy,
+            self._log.flush,
+        )
         self._operations = Operations(
             Filesystem(
                 names,
                 Metadata(self._inodes, self._files, credentials, control, config.timeout),
                 Files(self._inodes, names, self._files, self._accounts, credentials, config.noatime),
-                Directories(self._inodes, names),
+                directories,
                 self._copies,
                 self._clones,
+                trees,
                 self._accounts,
             )
         )
@@ -207,8 +223,7 @@ class Server:
 
     def _log_path(self) -> str:
         """Whoever asks is about to read it, so what was reported before is written first."""
-        if self._log.writer:
-            self._log.writer.flush(FLUSH_SECONDS)
+        self._log.flush()
         return str(self._config.log)
 
     def _stats(self) -> str:
