@@ -92,7 +92,7 @@ class Source:
     def copy_attributes(self, destination: int) -> None:
         """Owner, extended attributes, mode, ACLs and times, as far as this thread may set them.
 
-        An owner that cannot be kept becomes the caller, and the setuid, setgid and sticky bits then go.
+        An owner that cannot be kept becomes the caller, and the setuid and setgid bits then go.
         """
         check(lib.fc_copy_attributes(self.fd, destination, self._native))
 

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
-#define FC_SPECIAL_BITS (S_ISUID | S_ISGID | S_ISVTX)
+#define FC_ACTING_BITS (S_ISUID | S_ISGID)
 #define FC_ACL "system.posix_acl_"
 #define FC_PROC_PATH 40
 
@@ -113,7 +113,7 @@ static int fc_copy_xattrs(const char *from, const char *to, const char *names, s
 }
 
 /* Returns the bits of the mode that may be kept. An owner that cannot be kept becomes the caller, the group
- * is kept if it can be, and then the bits that would act in the owner's name go. */
+ * is kept if it can be, and the setuid and setgid bits go. */
 static int fc_copy_owner(int destination, const struct fc_entry *e, const struct stat *now)
 {
     if (now->st_uid == e->uid && now->st_gid == e->gid)
@@ -124,7 +124,7 @@ static int fc_copy_owner(int destination, const struct fc_entry *e, const struct
         return -errno;
     if (fchownat(destination, "", -1, e->gid, AT_EMPTY_PATH) < 0 && errno != EPERM)
         return -errno;
-    return ALLPERMS & ~FC_SPECIAL_BITS;
+    return ALLPERMS & ~FC_ACTING_BITS;
 }
 
 /* Owner, extended attributes, mode, ACLs, times, in this order: a new owner takes setuid bits and capabilities

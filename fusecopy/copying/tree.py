@@ -100,7 +100,6 @@ class Tree:
     Args:
         ladder: how data may be carried.
         report: told of each file's data, from any thread. Empty files have none.
-        enter: what a thread does before it works, such as taking on the caller's rights; may raise OSError.
         largest: bytes a file may have, or None.
 
     Attributes:
@@ -111,13 +110,11 @@ class Tree:
         self,
         ladder: Ladder,
         report: Callable[[Copied], None],
-        enter: Callable[[], None] = lambda: None,
         largest: int | None = None,
     ) -> None:
         self.counts = Counts()
         self._ladder = ladder
         self._report = report
-        self._enter = enter
         self._largest = largest
         self._work = Work(self._do)
         self._lock = threading.Lock()
@@ -134,7 +131,8 @@ class Tree:
     def build(self, source: int, parent: int, name: bytes) -> None:
         """Make a clone of the open file or directory `source`, called `name` in the directory `parent`.
 
-        Blocks, and works in further threads. After an error what was built is still there: `remove` it.
+        Blocks, and works in further threads too, which inherit this one's rights (credentials(7)). After an
+        error what was built is still there: `remove` it.
 
         Raises:
             TreeError: what could not be cloned, and why.
@@ -156,7 +154,7 @@ class Tree:
             source.close()
 
     def _build_tree(self, source: Source, parent: int, name: bytes) -> None:
-        threads = [threading.Thread(target=self._helper, name="clone") for _ in range(THREADS - 1)]
+        threads = [threading.Thread(target=self._work.run, name="clone") for _ in range(THREADS - 1)]
         try:
             self._enter_directory(source, parent, name, b"", None)
             for thread in threads:
@@ -174,13 +172,6 @@ class Tree:
             raise self._work.failure
         if unfinished:
             raise TreeError(b"", errno.EINTR)
-
-    def _helper(self) -> None:
-        try:
-            self._enter()
-        except OSError as error:
-            self._work.stop(error)
-        self._work.run()
 
     # ---- directories ---------------------------------------------------------------------------------
 

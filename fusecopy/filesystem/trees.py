@@ -6,6 +6,7 @@ error of any entry ends it; so does a mount point below the backing, with EXDEV.
 """
 
 import errno
+import logging
 import os
 import secrets
 import threading
@@ -35,13 +36,15 @@ from fusecopy.ioctls import Tree as Call
 from fusecopy.libfuse import RequestContext
 from fusecopy.observe.caller import Caller, file_size_limit, identify
 
+log = logging.getLogger(__name__)
+
 TEMPORARY = b".fusecopy-clone-"
 """What the hidden name begins with. It stays behind where the server is killed in the middle."""
 
 AT_ONCE = 4
 """Trees that may be cloned at a time; each takes a thread from those that serve copies."""
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 """How often it is looked whether the caller still waits."""
 
 REPORTED = 1024
@@ -75,7 +78,7 @@ class _Job:
     done: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.tree = Tree(self.ladder, self._copied, lambda: assume(self.rights), self.largest)
+        self.tree = Tree(self.ladder, self._copied, self.largest)
 
     def run(self) -> None:
         """Build it and give it its name; a thread of its own, because it takes on the caller's rights."""
@@ -86,6 +89,9 @@ class _Job:
             self.failure = error
         except OSError as error:
             self.failure = TreeError(b"", error.errno or errno.EIO)
+        except Exception:
+            log.exception("unexpected error in a clone; its caller got EIO")
+            self.failure = TreeError(b"", errno.EIO)
         finally:
             self.done.set()
 
@@ -94,9 +100,17 @@ class _Job:
             self.tree.build(self.source, self.directory, temporary)
             kernel.rename(self.directory, temporary, self.directory, self.call.name, pyfuse3.RENAME_NOREPLACE)
         except BaseException:
-            with suppress(FileNotFoundError):
-                remove(self.directory, temporary)
+            self._remove(temporary)
             raise
+
+    def _remove(self, temporary: bytes) -> None:
+        try:
+            remove(self.directory, temporary)
+        except FileNotFoundError:
+            pass  # it was not begun
+        except OSError as error:
+            path = os.fsdecode(_joined(self.parent.path(), temporary))
+            log.error("%s: what a clone left behind could not be removed: %s", path, error.strerror)
 
     def _copied(self, file: Copied) -> None:
         """Prove what is shared while both files are open; it is reported when the clone has its name."""
@@ -199,14 +213,14 @@ class Trees:
             self._jobs[job.call.secret] = job
         try:
             self._wait(job, ctx)
+            if job.failure is None:
+                _appeared(job)
+                self._report_copies(job)
+            answer = _answer(job)
+            self._report(job, answer, begun)
         finally:
             with self._lock:
                 del self._jobs[job.call.secret]
-        if job.failure is None:
-            _appeared(job)
-            self._report_copies(job)
-        answer = _answer(job)
-        self._report(job, answer, begun)
         if answer.errno == errno.EINTR:
             raise OSError(errno.EINTR, os.strerror(errno.EINTR))
         return answer.pack()
@@ -294,7 +308,7 @@ def _answer(job: _Job) -> Answer:
         counts.links,
         counts.others,
         counts.bytes,
-        sum(part.shared for part in sharing),
+        sum(part.shared for part in sharing if not part.unprovable),
         sum(copy.rewritten or 0 for copy in copies),
         sum(part.unprovable > 0 for part in sharing),
     )

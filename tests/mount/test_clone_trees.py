@@ -1,0 +1,378 @@
+"""fusecopy clone: whole trees by one request, compared with what cp -a makes of them."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fusecopy.dispatch.records import Copy, Record, Tree
+from fusecopy.errors import Exit
+from tests import loopfs
+from tests.cli.commands import NOBODY as AS_NOBODY
+from tests.cli.commands import run
+from tests.mount.ordinary import nobodys_mount
+from tests.mount.sides import NOBODY, Sides, as_caller
+from tests.mount.trees import BLOCK, acl, described, fill, write
+from tests.mounted import FUSECOPY, Mounted, mounted
+
+pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.loop]
+
+
+def leftovers(directory: Path) -> list[str]:
+    return [name for name in os.listdir(directory) if name.startswith(".fusecopy-clone-")]
+
+
+def trees(mount: Mounted, dst: Path) -> tuple[Tree, list[Copy]]:
+    """The record of the tree cloned to `dst`, and those of its files."""
+    name = str(dst.relative_to(mount.path))
+
+    def told(records: list[Record]) -> bool:
+        return any(isinstance(record, Tree) and record.dst == name for record in records)
+
+    records = mount.records_until(told)
+    (tree,) = [record for record in records if isinstance(record, Tree) and record.dst == name]
+    inside = (name, name + "/")
+    copies = [
+        r for r in records if isinstance(r, Copy) and (r.dst == inside[0] or r.dst.startswith(inside[1]))
+    ]
+    return tree, copies
+
+
+def test_a_tree_is_what_cp_makes_of_it(sides: Sides) -> None:
+    fill(sides.behind / "src")
+    loopfs.run("cp", "-a", sides.behind / "src", sides.behind / "native")
+    done = run("clone", "-r", sides.mount / "src", sides.mount / "dst")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (sides.behind / "dst/empty").stat().st_atime_ns == (sides.behind / "src/empty").stat().st_atime_ns
+    expected = described(sides.behind / "native")
+    assert described(sides.behind / "dst") == expected
+    assert leftovers(sides.behind) == []
+
+    tree, copies = trees(sides.mounted, sides.mount / "dst")
+    files = [entry for entry in expected.values() if entry.mode >> 12 == 0o10]
+    assert tree.files + tree.links == len(files)
+    assert (tree.links, tree.directories, tree.errno) == (2, 4, None)
+    assert tree.other == 5
+    assert {(copy.asked, copy.driver, copy.requests.copies) for copy in copies} == {("clone", "ioctl", 0)}
+    assert len(copies) == tree.files - 1, "all but the empty one"
+    assert tree.bytes == sum(copy.copied for copy in copies)
+    assert tree.shared == sum(copy.shared or 0 for copy in copies)
+
+
+@pytest.mark.parametrize("how", ["reflink", "copy"])
+def test_sharing_is_proven(sharing_backing: Path, how: str) -> None:
+    write(sharing_backing / "file", os.urandom(8 * BLOCK))
+    with mounted(sharing_backing) as mount:
+        done = run("clone", "--how", how, mount.path / "file", mount.path / "new")
+        assert (done.returncode, done.stderr) == (0, "")
+        tree, (copy,) = trees(mount, mount.path / "new")
+        size, shared = 8 * BLOCK, 8 * BLOCK if how == "reflink" else 0
+        assert (
+            done.stdout
+            == f"{mount.path}/new: 1 files, {size} bytes: {shared} shared, {size - shared} rewritten\n"
+        )
+        assert (tree.how, tree.files, tree.bytes, tree.shared) == (how, 1, size, shared)
+        assert (copy.shared, copy.rewritten, copy.dst) == (shared, size - shared, "new")
+        assert mount.attribute("stats").count('"copies": {"dispatched": 1}') == 1, "the tree is no copy"
+        last = os.getxattr(mount.path / "new", "user.fusecopy.copy")
+        assert b'"asked":"clone"' in last
+
+
+def test_reflink_or_not_at_all(ext4: Path, tmp_path: Path) -> None:
+    backing = ext4 / "reflink-or-not"
+    backing.mkdir()
+    write(backing / "file", os.urandom(BLOCK))
+    with mounted(backing) as mount:
+        for policy, words in (("default", ["--how", "reflink"]), ("strict", [])):
+            mount.policy(policy)
+            done = run("clone", *words, mount.path / "file", mount.path / "new")
+            assert done.returncode == Exit.STRICT
+            assert "EOPNOTSUPP: The filesystem ext4" in done.stderr
+            assert os.listdir(backing) == ["file"]
+        tree, copies = trees(mount, mount.path / "new")
+        assert (tree.errno, tree.files, copies) == ("EOPNOTSUPP", 0, [])
+        shown = run("log", mount.path, "-x").stdout
+        assert "EOPNOTSUPP: The filesystem ext4" in shown
+
+
+def test_it_is_there_at_once(btrfs_sides: Sides) -> None:
+    """Although the name was looked up, the directory listed and its attributes read before."""
+    (btrfs_sides.mount / "src").mkdir()
+    assert not (btrfs_sides.mount / "dst").exists()
+    links, listed = btrfs_sides.mount.stat().st_mtime_ns, os.listdir(btrfs_sides.mount)
+    assert run("clone", "-qr", btrfs_sides.mount / "src", btrfs_sides.mount / "dst").returncode == 0
+    assert (btrfs_sides.mount / "dst").is_dir()
+    assert sorted(os.listdir(btrfs_sides.mount)) == sorted([*listed, "dst"])
+    assert btrfs_sides.mount.stat().st_mtime_ns > links
+
+
+def test_what_mmap_wrote_is_in_the_clone(btrfs_sides: Sides) -> None:
+    import mmap
+
+    path = btrfs_sides.mount / "mapped"
+    path.write_bytes(bytes(BLOCK))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), BLOCK) as mapped:
+        mapped[:6] = b"mapped"
+        assert run("clone", "-q", path, btrfs_sides.mount / "clone").returncode == 0
+    assert (btrfs_sides.behind / "clone").read_bytes()[:6] == b"mapped"
+
+
+def test_destinations(btrfs_sides: Sides) -> None:
+    mount, behind = btrfs_sides.mount, btrfs_sides.behind
+    (behind / "src/in").mkdir(parents=True)
+    (behind / "into").mkdir()
+    assert run("clone", "-qr", mount / "src", mount / "into").returncode == 0
+    assert os.listdir(behind / "into/src") == ["in"]
+    again = run("clone", "-qr", mount / "src", mount / "into")
+    assert (again.returncode, "exists already" in again.stderr) == (1, True)
+    inside = run("clone", "-qr", mount / "src", mount / "src/in/new")
+    assert (inside.returncode, "lies in the source" in inside.stderr) == (Exit.USAGE, True)
+    plain = run("clone", mount / "src", mount / "new")
+    assert (plain.returncode, "with -r" in plain.stderr) == (Exit.USAGE, True)
+    os.symlink("src", behind / "link")
+    link = run("clone", "-r", mount / "link", mount / "new")
+    assert (link.returncode, "neither a regular file" in link.stderr) == (Exit.USAGE, True)
+    elsewhere = run("clone", "-r", behind / "src", behind / "new")
+    assert (elsewhere.returncode, "no mount of this fusecopy" in elsewhere.stderr) == (Exit.USAGE, True)
+    assert sorted(os.listdir(behind)) == ["into", "link", "src"]
+
+
+def test_the_server_itself_sees_a_destination_in_the_source(btrfs_sides: Sides) -> None:
+    """The command is told another directory, which lies in the source by the time it asks."""
+    behind, mount = btrfs_sides.behind, btrfs_sides.mount
+    (behind / "src/in").mkdir(parents=True)
+    script = (
+        "import os, sys, fcntl; from fusecopy import ioctls;"
+        "s, d = (os.open(p, os.O_RDONLY) for p in sys.argv[1:]);"
+        "t = bytearray(16); fcntl.ioctl(s, ioctls.SOURCE, t, True);"
+        "b = bytearray(ioctls.ANSWER_BYTES); c = ioctls.Tree(bytes(t), '', b'new').pack(); b[:len(c)] = c;"
+        "fcntl.ioctl(d, ioctls.TREE, b, True); a = ioctls.Answer.unpack(bytes(b)); print(a.errno, a.cause)"
+    )
+    python = Path(FUSECOPY).with_name("python")
+    told = loopfs.run(python, "-c", script, mount / "src", mount / "src/in")
+    assert told == "22 The destination lies in the source.\n"
+    assert os.listdir(behind / "src/in") == []
+
+
+def test_a_deep_tree(sides: Sides) -> None:
+    deepest = sides.behind / "src"
+    for _ in range(200):
+        deepest = deepest / "d"
+    deepest.mkdir(parents=True)
+    write(deepest / "file", b"deep")
+    assert run("clone", "-qr", sides.mount / "src", sides.mount / "dst").returncode == 0
+    assert (sides.behind / "dst" / deepest.relative_to(sides.behind / "src") / "file").read_bytes() == b"deep"
+
+
+def test_inherited_acls_are_not_kept(sides: Sides) -> None:
+    """The directory of the destination has a default ACL, the source has none."""
+    (sides.behind / "src").mkdir()
+    write(sides.behind / "src/file", b"x", 0o640)
+    (sides.behind / "to").mkdir()
+    os.setxattr(sides.behind / "to", "system.posix_acl_default", acl(NOBODY))
+    assert run("clone", "-qr", sides.mount / "src", sides.mount / "to").returncode == 0
+    assert run("clone", "-q", sides.mount / "src/file", sides.mount / "to").returncode == 0
+    for name in ("src", "src/file", "file"):
+        assert os.listxattr(sides.behind / "to" / name) == [], name
+
+
+def test_a_mount_point_below_is_not_crossed(btrfs_sides: Sides) -> None:
+    (btrfs_sides.behind / "src").mkdir()
+    with loopfs.mount(btrfs_sides.behind / "src/tmp", "-t", "tmpfs", "tmpfs"):
+        (btrfs_sides.behind / "src/tmp/file").write_bytes(b"x")
+        done = run("clone", "-r", btrfs_sides.mount / "src", btrfs_sides.mount / "dst")
+    assert done.returncode == 1
+    assert "tmp: EXDEV: Another filesystem is mounted there." in done.stderr
+    assert os.listdir(btrfs_sides.behind) == ["src"]
+
+
+# ---- rights --------------------------------------------------------------------------------------------
+
+
+def test_nobody_keeps_what_cp_keeps(sides: Sides) -> None:
+    fill(sides.behind / "src", NOBODY)
+    (sides.behind / "src").chmod(0o755)
+    (sides.behind / "src/tail").chmod(0o644)
+    copy = ("cp", "-a", "src", "native")
+    assert as_caller(sides.behind, lambda _: subprocess.run(copy, timeout=60).returncode) == 0
+    done = run("clone", "-qr", sides.mount / "src", sides.mount / "dst", prefix=AS_NOBODY)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = described(sides.behind / "dst")
+    assert found == described(sides.behind / "native")
+    assert {(entry.uid, entry.gid) for entry in found.values()} == {(NOBODY, NOBODY)}
+    assert found["d/read-only/in"].mode & 0o7777 == 0o755, "setuid of root must not become nobody's"
+
+
+def test_nobody_keeps_no_trusted_attributes_or_capabilities(btrfs_sides: Sides) -> None:
+    fill(btrfs_sides.behind / "src")
+    source = btrfs_sides.behind / "src/capable"
+    os.setxattr(source, "trusted.note", b"for root")
+    assert (
+        run(
+            "clone", "-q", btrfs_sides.mount / "src/capable", btrfs_sides.mount / "new", prefix=AS_NOBODY
+        ).returncode
+        == 0
+    )
+    assert os.listxattr(btrfs_sides.behind / "new") == []
+
+
+@pytest.mark.parametrize(
+    "prefix", [AS_NOBODY, (*AS_NOBODY, "unshare", "--user", "--map-root-user")], ids=["plain", "namespace"]
+)
+def test_nobody_reads_and_writes_no_more_than_it_may(sides: Sides, prefix: tuple[str, ...]) -> None:
+    (sides.behind / "src/d").mkdir(parents=True)
+    write(sides.behind / "src/d/secret", b"secret", 0o600)
+    write(sides.behind / "src/open", b"open")
+    done = run("clone", "-r", sides.mount / "src", sides.mount / "dst", prefix=prefix)
+    assert (done.returncode, "d/secret: EACCES: Permission denied" in done.stderr) == (1, True), done.stderr
+    (sides.behind / "closed").mkdir(mode=0o755)
+    done = run("clone", "-q", sides.mount / "src/open", sides.mount / "closed/new", prefix=prefix)
+    assert (done.returncode, "EACCES" in done.stderr) == (1, True), done.stderr
+    assert sorted(os.listdir(sides.behind)) == ["closed", "src"]
+    assert os.listdir(sides.behind / "closed") == []
+
+
+def test_a_root_without_capabilities_gains_none(btrfs_sides: Sides) -> None:
+    """As in a container: user 0 with less than root's rights."""
+    fill(btrfs_sides.behind / "src")
+    secret = write(btrfs_sides.behind / "secret", b"secret", 0o600)
+    os.chown(secret, 1001, 1001)
+    less = ("setpriv", "--bounding-set=-mknod,-dac_override,-dac_read_search", "--")
+    done = run("clone", "-r", btrfs_sides.mount / "src", btrfs_sides.mount / "new", prefix=less)
+    assert (done.returncode, "null: EPERM" in done.stderr) == (1, True), done.stderr
+    (btrfs_sides.behind / "src2").mkdir()
+    os.rename(secret, btrfs_sides.behind / "src2/secret")
+    done = run("clone", "-r", btrfs_sides.mount / "src2", btrfs_sides.mount / "new", prefix=less)
+    assert (done.returncode, "secret: EACCES" in done.stderr) == (1, True), done.stderr
+    assert sorted(os.listdir(btrfs_sides.behind)) == ["src", "src2"]
+
+
+def test_nobodys_own_mount(btrfs: Path) -> None:
+    with nobodys_mount(btrfs) as mount:
+        act = (*AS_NOBODY, "env")
+        fill(mount.backing / "src", NOBODY)
+        loopfs.run("chown", "-R", "-h", f"{NOBODY}:{NOBODY}", mount.backing / "src")
+        done = run("clone", "-qr", mount.path / "src", mount.path / "dst", prefix=act)
+        assert (done.returncode, done.stderr) == (0, "")
+        loopfs.run(*AS_NOBODY, "cp", "-a", mount.backing / "src", mount.backing / "native")
+        assert described(mount.backing / "dst") == described(mount.backing / "native")
+
+
+# ---- in the middle -------------------------------------------------------------------------------------
+
+
+def many(directory: Path, count: int = 4000) -> None:
+    directory.mkdir()
+    for number in range(count):
+        (directory / f"f{number}").write_bytes(bytes(BLOCK))
+
+
+@contextmanager
+def under_way(sides: Sides) -> Iterator["subprocess.Popen[str]"]:
+    """A clone of many files in its middle."""
+    many(sides.behind / "src")
+    command = [FUSECOPY, "clone", "-r", str(sides.mount / "src"), str(sides.mount / "dst")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not any(os.listdir(sides.behind / name) for name in leftovers(sides.behind)):
+            assert process.poll() is None, "it ended before anything was seen of it"
+        yield process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_leaves_nothing(btrfs_sides: Sides, number: signal.Signals) -> None:
+    with under_way(btrfs_sides) as process:
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    tree, copies = trees(btrfs_sides.mounted, btrfs_sides.mount / "dst")
+    assert (tree.errno, copies) == ("EINTR", [])
+    assert os.listdir(btrfs_sides.behind) == ["src"]
+
+
+def test_the_end_of_the_mount_leaves_nothing(btrfs: Path) -> None:
+    backing = btrfs / "ending"
+    backing.mkdir()
+    with mounted(backing) as mount:
+        with under_way(Sides(mount, mount.path, backing, backing)) as process:
+            assert run("umount", "--lazy", mount.path).returncode == 0
+            process.communicate(timeout=60)
+        mount.process.wait(60)
+    assert set(os.listdir(backing)) - {"dst"} == {"src"}
+
+
+def test_no_space_leaves_nothing(tmp_path: Path) -> None:
+    with loopfs.mounted("ext4", tmp_path, size=64 << 20) as filesystem:
+        backing = filesystem / "backing"
+        (backing / "src").mkdir(parents=True)
+        for number in range(40):
+            (backing / f"src/f{number}").write_bytes(os.urandom(1 << 20))
+        with mounted(backing) as mount:
+            done = run("clone", "-r", mount.path / "src", mount.path / "dst")
+            assert done.returncode == 1
+            assert "ENOSPC: The filesystem ext4 is full" in done.stderr
+            assert os.listdir(backing) == ["src"]
+            tree, copies = trees(mount, mount.path / "dst")
+            assert (tree.errno, copies) == ("ENOSPC", [])
+
+
+@contextmanager
+def meanwhile(act: Callable[[], None]) -> Iterator[None]:
+    """Do something over and over while the context lasts."""
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.is_set():
+            act()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_what_changes_meanwhile_leads_nowhere_else(btrfs_sides: Sides) -> None:
+    """A file and a directory become symbolic links out of the backing and back, others come and go."""
+    source, outside = btrfs_sides.behind / "src", btrfs_sides.native / "outside"
+    (outside / "d").mkdir(parents=True)
+    write(outside / "file", b"outside")
+    write(outside / "d/file", b"outside")
+    (source / "d").mkdir(parents=True)
+    write(source / "file", b"inside")
+    write(source / "d/file", b"inside")
+    for number in range(50):
+        write(source / f"f{number}", b"inside")
+    for name in ("file", "d"):
+        os.symlink(outside / name, source / f"{name}.link")
+
+    def swap() -> None:
+        for name in ("file", "d"):
+            for old, new in ((name, "away"), (f"{name}.link", name), ("away", f"{name}.link")):
+                os.rename(source / old, source / new)
+        (source / "gone").write_bytes(b"inside")
+        (source / "gone").unlink()
+
+    with meanwhile(swap):
+        for number in range(15):
+            done = run("clone", "-qr", btrfs_sides.mount / "src", btrfs_sides.mount / f"dst{number}")
+            assert (done.returncode, done.stderr) == (0, "")
+    for number in range(15):
+        for path, entry in described(btrfs_sides.behind / f"dst{number}").items():
+            inside = entry.mode >> 12 != 0o10 or (
+                btrfs_sides.behind / f"dst{number}" / path
+            ).read_bytes() in (b"inside", b"")
+            assert inside, path
+
+
+def test_progress_is_told(btrfs_sides: Sides) -> None:
+    many(btrfs_sides.behind / "src")
+    done = run("clone", "-r", "--progress", btrfs_sides.mount / "src", btrfs_sides.mount / "dst")
+    assert done.returncode == 0
+    assert " entries, " in done.stderr
