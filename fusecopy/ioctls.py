@@ -6,9 +6,10 @@ as the number says. A clone takes two of them, because an ioctl reaches the serv
 on the source gives a token, CLONE on the destination uses it. So only who has both files open can have
 anything cloned, with the access modes of these two.
 
-A tree is cloned likewise: SOURCE on the open file or directory gives a token, TREE on the directory that
-the clone shall lie in uses it and is answered when all is done, PROGRESS tells meanwhile how far it is. A
-signal to the thread that waits for TREE ends the work, and what was built is removed.
+A tree is cloned likewise: SOURCE on the open file or directory gives a token, TREE uses it on a file made for
+it and open for writing, the marker, beside which the clone shall lie, and is answered when all is done.
+PROGRESS tells meanwhile how far it is. A signal to the thread that waits for TREE ends the work, and what was
+built is removed, the marker too.
 
 The two of a CLONE may be on different mounts, whose filesystem behind them is one: the token says which
 server has the offer, and the destination's asks that one for it (fusecopy.filesystem.peers).
@@ -132,7 +133,7 @@ class Cloned(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """On the directory of the destination: clone what was offered to a new `name` in it. A key of HOWS."""
+    """On the marker: clone what was offered to a new `name` beside it. `how` is one of HOWS."""
 
     secret: bytes
     how: str

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import secrets
 import stat
 import sys
 import threading
@@ -45,9 +46,10 @@ def command(
     names = f"{source} -> {target}"
     shown = sys.stderr.isatty() if progress is None else progress
     try:
-        with _opened(source, recursive) as reading, _directory(target.parent) as directory:
-            _check(reading, directory, target, names)
-            answer = _asked(reading, directory, target.name, how or "", shown)
+        with _opened(source, recursive) as reading:
+            _check(reading, target, names)
+            with _marker(target.parent) as marker:
+                answer = _asked(reading, marker, target.name, how or "", shown)
     except OSError as error:
         raise _failed(error, names) from error
     if answer.errno:
@@ -79,17 +81,20 @@ def _opened(source: Path, recursive: bool) -> Iterator[int]:
 
 
 @contextmanager
-def _directory(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _marker(directory: Path) -> Iterator[int]:
+    """A new file, open for writing: what shows the server that one may be made there."""
+    path = directory / f".fusecopy-clone-{secrets.token_hex(8)}"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         yield fd
     finally:
         os.close(fd)
+        path.unlink(missing_ok=True)
 
 
-def _check(source: int, directory: int, target: Path, names: str) -> None:
+def _check(source: int, target: Path, names: str) -> None:
     """What is known before the server is asked, for the sake of the words; it checks by itself."""
-    if os.fstat(source).st_dev != os.fstat(directory).st_dev:
+    if os.fstat(source).st_dev != target.parent.stat().st_dev:
         raise UsageError(f"{names}: they are not in one mount", "Clone within one mount of fusecopy.")
     if os.path.lexists(target):
         raise FusecopyError(f"{names}: {target} exists already", "Name a new destination.")
@@ -98,7 +103,7 @@ def _check(source: int, directory: int, target: Path, names: str) -> None:
         raise UsageError(f"{names}: the destination lies in the source", "Name one outside of it.")
 
 
-def _asked(source: int, directory: int, name: str, how: str, shown: bool) -> ioctls.Answer:
+def _asked(source: int, marker: int, name: str, how: str, shown: bool) -> ioctls.Answer:
     """The request, from this thread, so that a signal ends it; another thread asks how far it is."""
     calls.syncfs(source)  # what was written by mmap is with the kernel until then
     token = bytearray(ioctls.SECRET_BYTES)
@@ -106,19 +111,19 @@ def _asked(source: int, directory: int, name: str, how: str, shown: bool) -> ioc
     data = bytearray(ioctls.ANSWER_BYTES)
     call = ioctls.Tree(bytes(token), how, os.fsencode(name)).pack()
     data[: len(call)] = call
-    with _progress(directory, bytes(token), shown):
-        fcntl.ioctl(directory, ioctls.TREE, data, True)
+    with _progress(marker, bytes(token), shown):
+        fcntl.ioctl(marker, ioctls.TREE, data, True)
     return ioctls.Answer.unpack(bytes(data))
 
 
 @contextmanager
-def _progress(directory: int, token: bytes, shown: bool) -> Iterator[None]:
+def _progress(marker: int, token: bytes, shown: bool) -> Iterator[None]:
     """Tell on stderr how far the request is while the context lasts."""
     if not shown:
         yield
         return
     ended = threading.Event()
-    thread = threading.Thread(target=_tell, args=(directory, token, ended), daemon=True)
+    thread = threading.Thread(target=_tell, args=(marker, token, ended), daemon=True)
     thread.start()
     try:
         yield
@@ -128,11 +133,11 @@ def _progress(directory: int, token: bytes, shown: bool) -> Iterator[None]:
         click.echo(ERASE_LINE, nl=False, err=True)
 
 
-def _tell(directory: int, token: bytes, ended: threading.Event) -> None:
+def _tell(marker: int, token: bytes, ended: threading.Event) -> None:
     while not ended.wait(PROGRESS_SECONDS):
         data = bytearray(ioctls.Progress(token, 0, 0).pack())
         with suppress(OSError):  # the request's own error says it
-            fcntl.ioctl(directory, ioctls.PROGRESS, data, True)
+            fcntl.ioctl(marker, ioctls.PROGRESS, data, True)
         done = ioctls.Progress.unpack(bytes(data))
         click.echo(f"{ERASE_LINE}{done.entries} entries, {size(done.size)}", nl=False, err=True)
 

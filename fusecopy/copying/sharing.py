@@ -65,27 +65,23 @@ def prove(request: Request, outcome: Outcome) -> Sharing:
     if all(attempt.path in _MOVING for attempt in outcome.attempts if attempt.carried):
         holes = hole_bytes(request.destination, request.offset_out, outcome.copied)
         return Sharing(0, holes, 0, Proof.WRITTEN)
-    cloned = any(attempt.path is Path.REFLINK and attempt.carried for attempt in outcome.attempts)
     return shared_bytes(
-        request.source, request.offset_in, request.destination, request.offset_out, outcome.copied, cloned
+        request.source, request.offset_in, request.destination, request.offset_out, outcome.copied
     )
 
 
-def shared_bytes(
-    source: int, offset_in: int, destination: int, offset_out: int, length: int, cloned: bool = False
-) -> Sharing:
+def shared_bytes(source: int, offset_in: int, destination: int, offset_out: int, length: int) -> Sharing:
     """How much of a destination range lies in the extents of the source range, block for block.
 
     A clone is visible in FIEMAP at once, but extents still being written may show their old place. So
-    whatever looks shared is looked at again after the kernel has written both files out (FIEMAP_FLAG_SYNC);
-    what is `cloned` is looked at then only.
+    whatever looks shared is looked at again after the kernel has written both files out (FIEMAP_FLAG_SYNC).
     """
     if not filesystems.same(source, destination):
         # Block numbers of two filesystems may be equal by chance.
         return Sharing(0, hole_bytes(destination, offset_out, length), 0, Proof.WRITTEN)
     try:
-        found = summed(_compare(source, offset_in, destination, offset_out, length, sync=cloned))
-        if found.shared and not cloned:
+        found = summed(_compare(source, offset_in, destination, offset_out, length, sync=False))
+        if found.shared:
             found = summed(_compare(source, offset_in, destination, offset_out, length, sync=True))
     except OSError as error:
         return Sharing(0, 0, length, Proof.UNPROVABLE, no_fiemap(error))

@@ -187,7 +187,7 @@ class Operations(LibfuseOperations):
             return await _in_thread(self._copy_threads, self._fs.clones.clone, fh, data, ctx)
         if cmd == ioctls.SOURCE:
             return _answer(self._fs.trees.offer, fh, is_dir, ctx)
-        if cmd == ioctls.TREE and is_dir:
+        if cmd == ioctls.TREE and not is_dir:
             return await _in_thread(self._copy_threads, self._fs.trees.clone, fh, data, ctx)
         if cmd == ioctls.PROGRESS:
             return _answer(self._fs.trees.progress, data)

@@ -122,6 +122,7 @@ class Server:
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
         directories = Directories(self._inodes, names)
         trees = Trees(
+            self._inodes,
             self._files,
             directories,
             self._reporter,

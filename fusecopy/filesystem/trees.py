@@ -6,6 +6,7 @@ error of any entry ends it; so does a mount point below the backing, with EXDEV.
 """
 
 import errno
+import fcntl
 import logging
 import os
 import secrets
@@ -26,7 +27,7 @@ from fusecopy.filesystem.caller import Credentials, Rights, assume
 from fusecopy.filesystem.copies import NOT_THIS_WAY, carried
 from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.flows import Carried
-from fusecopy.filesystem.inodes import Inode
+from fusecopy.filesystem.inodes import Inode, InodeTable
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.policy import Policy
@@ -56,8 +57,9 @@ class _Job:
     """One tree on its way.
 
     Attributes:
-        source, directory: descriptors of the source and of the destination's directory.
+        source, directory: descriptors of the source and of the destination's directory, `parent`.
         source_path: of the source, relative to the mount.
+        marker: name of the file by which the caller has shown that it may write there.
         copies: the copies of its files, each with its path and the clone's (st_dev, st_ino).
         failure: what ended it.
         done: set at the end.
@@ -67,6 +69,7 @@ class _Job:
     source_path: bytes
     directory: int
     parent: Inode
+    marker: bytes
     call: Call
     caller: Caller
     rights: Rights | None
@@ -102,14 +105,17 @@ class _Job:
         except BaseException:
             self._remove(temporary)
             raise
+        finally:
+            # The caller would do it, but may be dead by then.
+            self._remove(self.marker)
 
-    def _remove(self, temporary: bytes) -> None:
+    def _remove(self, name: bytes) -> None:
         try:
-            remove(self.directory, temporary)
+            remove(self.directory, name)
         except FileNotFoundError:
-            pass  # it was not begun
+            pass
         except OSError as error:
-            path = os.fsdecode(_joined(self.parent.path(), temporary))
+            path = os.fsdecode(_joined(self.parent.path(), name))
             log.error("%s: what a clone left behind could not be removed: %s", path, error.strerror)
 
     def _copied(self, file: Copied) -> None:
@@ -131,6 +137,7 @@ class Trees:
 
     def __init__(
         self,
+        inodes: InodeTable,
         files: OpenFiles,
         directories: Directories,
         reporter: Reporter,
@@ -138,6 +145,7 @@ class Trees:
         policy: Callable[[], Policy],
         flush: Callable[[], None],
     ) -> None:
+        self._inodes = inodes
         self._files = files
         self._directories = directories
         self._reporter = reporter
@@ -171,22 +179,24 @@ class Trees:
         return Progress(secret, entries, counts.bytes).pack()
 
     def clone(self, fh: int, data: bytes, ctx: RequestContext) -> bytes:
-        """Clone what the thread has offered to a new name in this directory. Blocks until all is done.
+        """Clone what the thread has offered to a new name beside this file, which is open for writing. Blocks
+        until all is done.
 
         Raises:
             OSError: EINTR where the caller got a signal, EBUSY where too many trees are being cloned, EPERM
                 where nothing was offered or the caller's rights cannot be taken on. Else errors are told in
                 the answer.
         """
-        call = _call(data)
+        call, marker = _call(data), self._files.get(fh)
         offered = self._offers.take(call.secret, ctx.pid)
         rights = self._credentials.rights(ctx)
-        with self._source(offered) as (source, path), self._directories.borrowed(fh) as directory:
+        with self._source(offered) as (source, path), self._beside(marker) as (parent, directory):
             job = _Job(
                 source,
                 path,
                 directory,
-                self._directories.inode(fh),
+                parent,
+                marker.inode.name,
                 call,
                 identify(ctx.pid, ctx.uid),
                 rights,
@@ -205,6 +215,25 @@ class Trees:
             with self._directories.borrowed(offered) as fd:
                 yield fd, self._directories.inode(offered).path()
 
+    @contextmanager
+    def _beside(self, marker: OpenFile) -> Iterator[tuple[Inode, int]]:
+        """The directory that a file lies in, and a descriptor of it.
+
+        The file must be open for writing. The kernel asks no mount about an ioctl, so this is how a caller
+        shows that it does not see the directory through a read-only one.
+
+        Raises:
+            OSError: EBADF where it is open for reading only, ESTALE where it lies there no more.
+        """
+        name, parent = marker.inode.name, marker.inode.parent
+        if parent is None or fcntl.fcntl(marker.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        with self._inodes.borrow(parent.number) as directory:
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if not os.path.samestat(found, os.fstat(marker.fd)):
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            yield parent, directory
+
     def _serve(self, job: _Job, ctx: RequestContext) -> bytes:
         begun = time.monotonic_ns()
         with self._lock:
@@ -213,8 +242,8 @@ class Trees:
             self._jobs[job.call.secret] = job
         try:
             self._wait(job, ctx)
+            _invalidate(job)
             if job.failure is None:
-                _appeared(job)
                 self._report_copies(job)
             answer = _answer(job)
             self._report(job, answer, begun)
@@ -282,13 +311,15 @@ def _ladder(policy: Policy, how: str) -> Ladder:
     return policy.paths
 
 
-def _appeared(job: _Job) -> None:
-    """Have the kernel forget that there was no such name, and the directory's times and link count. It waits
-    for nothing that this request holds: the kernel has no lock during an ioctl (fs/fuse/ioctl.c)."""
+def _invalidate(job: _Job) -> None:
+    """Have the kernel forget that there was no such name but a marker, and the directory's times and link
+    count. It waits for nothing that this request holds: in an ioctl the kernel has no lock of the directory
+    (fs/fuse/ioctl.c, Linux 6.1 to 7.2)."""
     with suppress(OSError):  # ENOENT: it knew nothing
         pyfuse3.invalidate_inode(job.parent.number, attr_only=True)
-    with suppress(OSError):
-        pyfuse3.invalidate_entry(job.parent.number, job.call.name)
+    for name in (job.call.name, job.marker):
+        with suppress(OSError):
+            pyfuse3.invalidate_entry(job.parent.number, name)
 
 
 def _answer(job: _Job) -> Answer:
