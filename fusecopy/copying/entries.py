@@ -102,13 +102,16 @@ class Source:
 
 
 def create_directory(parent: int, name: bytes) -> int:
-    """A new directory for its owner alone, without ACLs inherited; open."""
-    os.mkdir(name, 0o700, dir_fd=parent)
-    fd = os.open(name, DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    """A new directory for its owner alone, without ACLs inherited; open. None is left after an error."""
+    os.mkdir(name, stat.S_IRWXU, dir_fd=parent)
+    fd = -1
     try:
+        fd = os.open(name, DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         drop_acls(fd)
     except BaseException:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
+        os.rmdir(name, dir_fd=parent)
         raise
     return fd
 

@@ -104,6 +104,7 @@ class Tree:
 
     Attributes:
         counts: what is done; may be read at any time.
+        top: st_dev and st_ino of the directory that was made at the top, or zeros.
     """
 
     def __init__(
@@ -121,8 +122,8 @@ class Tree:
         self._open: set[_Directory] = set()
         self._linking = threading.Lock()
         self._first: dict[tuple[int, int], bytes] = {}
-        self._top = -1
-        self._own = (0, 0)
+        self._root = -1
+        self.top = (0, 0)
 
     def stop(self) -> None:
         """End early; `build` then raises EINTR."""
@@ -180,7 +181,7 @@ class Tree:
     ) -> None:
         """Make the directory, and tasks of what is in its source."""
         try:
-            if source.file == self._own:
+            if source.file == self.top:
                 raise TreeError(path, errno.EINVAL, _INSIDE_ITSELF)
             destination = create_directory(parent, name)
         except BaseException:
@@ -193,9 +194,9 @@ class Tree:
             if above:
                 above.left += 1
             else:
-                self._top = destination
+                self._root = destination
                 st = os.fstat(destination)
-                self._own = st.st_dev, st.st_ino
+                self.top = st.st_dev, st.st_ino
         self._list(directory)
         self._leave(directory)
 
@@ -265,7 +266,7 @@ class Tree:
                 self._new(source, parent, name, path)
                 self._first[source.file] = path
                 return
-            clone = Source.at(self._top, first, os.O_PATH)
+            clone = Source.at(self._root, first, os.O_PATH)
             try:
                 # linkat(2) with AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
                 os.link(f"/proc/self/fd/{clone.fd}", name, dst_dir_fd=parent, follow_symlinks=True)
@@ -295,7 +296,7 @@ class Tree:
         clones = self._ladder[0] is Path.REFLINK and source.size > 0
         destination, refused = source.create_file(parent, name, clones)
         try:
-            if self._top < 0:
+            if self._root < 0:
                 drop_acls(destination)
             if clones and not refused:
                 size = os.fstat(destination).st_size

@@ -106,12 +106,13 @@ class _Job:
             self._remove(temporary)
             raise
         finally:
-            # The caller would do it, but may be dead by then.
-            self._remove(self.marker)
+            # The caller does it too, unless it is dead by then.
+            with suppress(OSError):
+                os.unlink(self.marker, dir_fd=self.directory)
 
     def _remove(self, name: bytes) -> None:
         try:
-            remove(self.directory, name)
+            remove(self.directory, name, self.tree.top)
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -79,6 +79,8 @@ def test_sharing_is_proven(sharing_backing: Path, how: str) -> None:
         assert (tree.how, tree.files, tree.bytes, tree.shared) == (how, 1, size, shared)
         assert (copy.shared, copy.rewritten, copy.dst) == (shared, size - shared, "new")
         assert mount.attribute("stats").count('"copies": {"dispatched": 1}') == 1, "the tree is no copy"
+        assert "new: 1 files, 0 directories" in run("log", mount.path).stdout
+        assert "total                            1 " in run("log", "-c", mount.path).stdout
         last = os.getxattr(mount.path / "new", "user.fusecopy.copy")
         assert b'"asked":"clone"' in last
 
