@@ -144,27 +144,52 @@ def test_destinations(btrfs_sides: Sides) -> None:
     assert sorted(os.listdir(behind)) == ["into", "link", "src"]
 
 
-def test_the_server_itself_sees_a_destination_in_the_source(btrfs_sides: Sides) -> None:
-    """The command is told another directory, which lies in the source by the time it asks."""
-    behind, mount = btrfs_sides.behind, btrfs_sides.mount
-    (behind / "src/in").mkdir(parents=True)
-    script = (
-        "import os, sys, fcntl; from fusecopy import ioctls;"
-        "s, d = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_CREAT | int(sys.argv[3]));"
-        "t = bytearray(16); fcntl.ioctl(s, ioctls.SOURCE, t, True);"
-        "b = bytearray(ioctls.ANSWER_BYTES); c = ioctls.Tree(bytes(t), '', b'new').pack(); b[:len(c)] = c;"
-        "fcntl.ioctl(d, ioctls.TREE, b, True); a = ioctls.Answer.unpack(bytes(b)); print(a.errno, a.cause)"
-    )
-    python = Path(FUSECOPY).with_name("python")
-    told = loopfs.run(python, "-c", script, mount / "src", mount / "src/in/marker", str(os.O_WRONLY))
-    assert told == "22 The destination lies in the source.\n"
-    assert os.listdir(behind / "src/in") == []
+ASKING = """
+import fcntl, os, sys
+from fusecopy import ioctls
+source, marker = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_CREAT | int(sys.argv[3]))
+beside = os.path.dirname(sys.argv[2])
+token, data = bytearray(ioctls.SECRET_BYTES), bytearray(ioctls.ANSWER_BYTES)
+fcntl.ioctl(source, ioctls.SOURCE, token, True)
+call = ioctls.Tree(bytes(token), "", b"new").pack()
+data[:len(call)] = call
+before = os.path.exists(sys.argv[2]), os.path.exists(beside + "/new"), os.stat(beside).st_mtime_ns
+fcntl.ioctl(marker, ioctls.TREE, data, True)
+after = os.path.exists(sys.argv[2]), os.path.exists(beside + "/new"), os.stat(beside).st_mtime_ns
+answer = ioctls.Answer.unpack(bytes(data))
+print(answer.errno, answer.cause, before[:2], after[:2], before[2] != after[2])
+"""
 
-    (behind / "src/marker").touch()
-    command = (python, "-c", script, mount / "src/in", mount / "src/marker", str(os.O_RDONLY))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert "Bad file descriptor" in done.stderr, "open for reading shows nothing"
-    assert sorted(os.listdir(behind / "src")) == ["in", "marker"]
+
+def ask(source: Path, marker: Path, flags: int) -> "subprocess.CompletedProcess[str]":
+    """The request alone, without what the command does around it."""
+    command = (Path(FUSECOPY).with_name("python"), "-c", ASKING, source, marker, str(flags))
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_the_kernel_forgets_what_it_knew(btrfs: Path) -> None:
+    """The marker, which is gone, and the directory's times; it might believe them for an hour."""
+    backing = btrfs / "forgetting"
+    (backing / "src").mkdir(parents=True)
+    with mounted(backing, "-o", "timeout=3600") as mount:
+        done = ask(mount.path / "src", mount.path / "marker", os.O_WRONLY)
+    assert (done.stdout, done.stderr) == ("0  (True, False) (False, True) True\n", "")
+    assert sorted(os.listdir(backing)) == ["new", "src"]
+
+
+def test_the_server_itself_sees_a_destination_in_the_source(btrfs_sides: Sides) -> None:
+    (btrfs_sides.behind / "src/in").mkdir(parents=True)
+    done = ask(btrfs_sides.mount / "src", btrfs_sides.mount / "src/in/marker", os.O_WRONLY)
+    assert done.stdout.startswith("22 The destination lies in the source. "), done
+    assert os.listdir(btrfs_sides.behind / "src/in") == []
+
+
+def test_a_marker_that_is_open_for_reading_shows_nothing(btrfs_sides: Sides) -> None:
+    (btrfs_sides.behind / "src").mkdir()
+    (btrfs_sides.behind / "marker").touch()
+    done = ask(btrfs_sides.mount / "src", btrfs_sides.mount / "marker", os.O_RDONLY)
+    assert "Bad file descriptor" in done.stderr
+    assert sorted(os.listdir(btrfs_sides.behind)) == ["marker", "src"]
 
 
 def test_a_read_only_view_stays_read_only(btrfs_sides: Sides, tmp_path: Path) -> None:
