@@ -313,13 +313,11 @@ def _ladder(policy: Policy, how: str) -> Ladder:
 
 
 def _invalidate(job: _Job) -> None:
-    """Have the kernel forget that there was no such name but a marker, and the directory's times and link
-    count. It waits for nothing that this request holds: in an ioctl the kernel has no lock of the directory
-    (fs/fuse/ioctl.c, Linux 6.1 to 7.2)."""
-    with suppress(OSError):  # ENOENT: it knew nothing
-        pyfuse3.invalidate_inode(job.parent.number, attr_only=True)
+    """Have the kernel forget that there was no such name but a marker; with a name that it knows it forgets
+    the directory's times and link count too. It waits for nothing that this request holds: in an ioctl the
+    kernel has no lock of the directory (fs/fuse/ioctl.c, Linux 6.1 to 7.2)."""
     for name in (job.call.name, job.marker):
-        with suppress(OSError):
+        with suppress(OSError):  # ENOENT: it knew nothing
             pyfuse3.invalidate_entry(job.parent.number, name)
 
 

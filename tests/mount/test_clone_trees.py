@@ -1,5 +1,6 @@
 """fusecopy clone: whole trees by one request, compared with what cp -a makes of them."""
 
+import mmap
 import os
 import signal
 import subprocess
@@ -114,14 +115,14 @@ def test_it_is_there_at_once(btrfs_sides: Sides) -> None:
 
 
 def test_what_mmap_wrote_is_in_the_clone(btrfs_sides: Sides) -> None:
-    import mmap
-
-    path = btrfs_sides.mount / "mapped"
+    """In a tree, because to open a file again has the kernel write out its pages."""
+    path = btrfs_sides.mount / "src/mapped"
+    path.parent.mkdir()
     path.write_bytes(bytes(BLOCK))
     with path.open("r+b") as file, mmap.mmap(file.fileno(), BLOCK) as mapped:
         mapped[:6] = b"mapped"
-        assert run("clone", "-q", path, btrfs_sides.mount / "clone").returncode == 0
-    assert (btrfs_sides.behind / "clone").read_bytes()[:6] == b"mapped"
+        assert run("clone", "-qr", path.parent, btrfs_sides.mount / "dst").returncode == 0
+    assert (btrfs_sides.behind / "dst/mapped").read_bytes()[:6] == b"mapped"
 
 
 def test_destinations(btrfs_sides: Sides) -> None:
