@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fusecopy.cli.clone import command as clone
 from fusecopy.dispatch.records import Copy, Record, Tree
 from fusecopy.errors import Exit
 from tests import loopfs
@@ -115,13 +116,14 @@ def test_it_is_there_at_once(btrfs_sides: Sides) -> None:
 
 
 def test_what_mmap_wrote_is_in_the_clone(btrfs_sides: Sides) -> None:
-    """In a tree, because to open a file again has the kernel write out its pages."""
+    """In a tree, because to open a file again has the kernel write out its pages; and in this process, because
+    a child that closes what it has inherited does so too."""
     path = btrfs_sides.mount / "src/mapped"
     path.parent.mkdir()
     path.write_bytes(bytes(BLOCK))
     with path.open("r+b") as file, mmap.mmap(file.fileno(), BLOCK) as mapped:
         mapped[:6] = b"mapped"
-        assert run("clone", "-qr", path.parent, btrfs_sides.mount / "dst").returncode == 0
+        clone.main(["-qr", str(path.parent), str(btrfs_sides.mount / "dst")], standalone_mode=False)
     assert (btrfs_sides.behind / "dst/mapped").read_bytes()[:6] == b"mapped"
 
 
