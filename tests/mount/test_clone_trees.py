@@ -116,7 +116,7 @@ def test_it_is_there_at_once(btrfs_sides: Sides) -> None:
 
 
 def test_what_mmap_wrote_is_in_the_clone(btrfs_sides: Sides) -> None:
-    """In a tree, because to open a file again has the kernel write out its pages; and in this process, because
+    """In a tree, because the kernel writes out the pages of a file that is opened; in this process, because
     a child that closes what it has inherited does so too."""
     path = btrfs_sides.mount / "src/mapped"
     path.parent.mkdir()
