@@ -2,47 +2,26 @@
 
 import mmap
 import os
-import signal
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fusecopy.cli.clone import command as clone
-from fusecopy.dispatch.records import Copy, Record, Tree
 from fusecopy.errors import Exit
 from tests import loopfs
 from tests.cli.commands import NOBODY as AS_NOBODY
 from tests.cli.commands import run
 from tests.mount.ordinary import nobodys_mount
 from tests.mount.sides import NOBODY, Sides, as_caller
-from tests.mount.trees import BLOCK, acl, described, fill, write
-from tests.mounted import FUSECOPY, Mounted, mounted
+from tests.mount.trees import BLOCK, acl, described, fill, told, write
+from tests.mounted import FUSECOPY, mounted
 
 pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.loop]
 
 
 def leftovers(directory: Path) -> list[str]:
     return [name for name in os.listdir(directory) if name.startswith(".fusecopy-clone-")]
-
-
-def trees(mount: Mounted, dst: Path) -> tuple[Tree, list[Copy]]:
-    """The record of the tree cloned to `dst`, and those of its files."""
-    name = str(dst.relative_to(mount.path))
-
-    def told(records: list[Record]) -> bool:
-        return any(isinstance(record, Tree) and record.dst == name for record in records)
-
-    records = mount.records_until(told)
-    (tree,) = [record for record in records if isinstance(record, Tree) and record.dst == name]
-    inside = (name, name + "/")
-    copies = [
-        r for r in records if isinstance(r, Copy) and (r.dst == inside[0] or r.dst.startswith(inside[1]))
-    ]
-    return tree, copies
 
 
 def test_a_tree_is_what_cp_makes_of_it(sides: Sides) -> None:
@@ -55,7 +34,7 @@ def test_a_tree_is_what_cp_makes_of_it(sides: Sides) -> None:
     assert described(sides.behind / "dst") == expected
     assert leftovers(sides.behind) == []
 
-    tree, copies = trees(sides.mounted, sides.mount / "dst")
+    tree, copies = told(sides.mounted, sides.mount / "dst")
     files = [entry for entry in expected.values() if entry.mode >> 12 == 0o10]
     assert tree.files + tree.links == len(files)
     assert (tree.links, tree.directories, tree.errno) == (2, 4, None)
@@ -72,7 +51,7 @@ def test_sharing_is_proven(sharing_backing: Path, how: str) -> None:
     with mounted(sharing_backing) as mount:
         done = run("clone", "--how", how, mount.path / "file", mount.path / "new")
         assert (done.returncode, done.stderr) == (0, "")
-        tree, (copy,) = trees(mount, mount.path / "new")
+        tree, (copy,) = told(mount, mount.path / "new")
         size, shared = 8 * BLOCK, 8 * BLOCK if how == "reflink" else 0
         assert (
             done.stdout
@@ -98,7 +77,7 @@ def test_reflink_or_not_at_all(ext4: Path, tmp_path: Path) -> None:
             assert done.returncode == Exit.STRICT
             assert "EOPNOTSUPP: The filesystem ext4" in done.stderr
             assert os.listdir(backing) == ["file"]
-        tree, copies = trees(mount, mount.path / "new")
+        tree, copies = told(mount, mount.path / "new")
         assert (tree.errno, tree.files, copies) == ("EOPNOTSUPP", 0, [])
         shown = run("log", mount.path, "-x").stdout
         assert "EOPNOTSUPP: The filesystem ext4" in shown
@@ -306,120 +285,3 @@ def test_nobodys_own_mount(btrfs: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         loopfs.run(*AS_NOBODY, "cp", "-a", mount.backing / "src", mount.backing / "native")
         assert described(mount.backing / "dst") == described(mount.backing / "native")
-
-
-# ---- in the middle -------------------------------------------------------------------------------------
-
-
-def many(directory: Path, count: int = 4000) -> None:
-    directory.mkdir()
-    for number in range(count):
-        (directory / f"f{number}").write_bytes(bytes(BLOCK))
-
-
-@contextmanager
-def under_way(sides: Sides) -> Iterator["subprocess.Popen[str]"]:
-    """A clone of many files in its middle."""
-    many(sides.behind / "src")
-    command = [FUSECOPY, "clone", "-r", str(sides.mount / "src"), str(sides.mount / "dst")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while not any(
-            any(name.iterdir()) for name in sides.behind.glob(".fusecopy-clone-*") if name.is_dir()
-        ):
-            assert process.poll() is None, "it ended before anything was seen of it"
-        yield process
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_leaves_nothing(btrfs_sides: Sides, number: signal.Signals) -> None:
-    with under_way(btrfs_sides) as process:
-        process.send_signal(number)
-        process.communicate(timeout=60)
-    assert process.returncode != 0
-    tree, copies = trees(btrfs_sides.mounted, btrfs_sides.mount / "dst")
-    assert (tree.errno, copies) == ("EINTR", [])
-    assert os.listdir(btrfs_sides.behind) == ["src"]
-
-
-def test_the_end_of_the_mount_leaves_nothing(btrfs: Path) -> None:
-    backing = btrfs / "ending"
-    backing.mkdir()
-    with mounted(backing) as mount:
-        with under_way(Sides(mount, mount.path, backing, backing)) as process:
-            assert run("umount", "--lazy", mount.path).returncode == 0
-            process.communicate(timeout=60)
-        mount.process.wait(60)
-    assert set(os.listdir(backing)) - {"dst"} == {"src"}
-
-
-def test_no_space_leaves_nothing(tmp_path: Path) -> None:
-    with loopfs.mounted("ext4", tmp_path, size=64 << 20) as filesystem:
-        backing = filesystem / "backing"
-        (backing / "src").mkdir(parents=True)
-        for number in range(40):
-            (backing / f"src/f{number}").write_bytes(os.urandom(1 << 20))
-        with mounted(backing) as mount:
-            done = run("clone", "-r", mount.path / "src", mount.path / "dst")
-            assert done.returncode == 1
-            assert "ENOSPC: The filesystem ext4 is full" in done.stderr
-            assert os.listdir(backing) == ["src"]
-            tree, copies = trees(mount, mount.path / "dst")
-            assert (tree.errno, copies) == ("ENOSPC", [])
-
-
-@contextmanager
-def meanwhile(act: Callable[[], None]) -> Iterator[None]:
-    """Do something over and over while the context lasts."""
-    ended = threading.Event()
-
-    def loop() -> None:
-        while not ended.is_set():
-            act()
-
-    thread = threading.Thread(target=loop)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def test_what_changes_meanwhile_leads_nowhere_else(btrfs_sides: Sides) -> None:
-    """A file and a directory become symbolic links out of the backing and back, others come and go."""
-    source, outside = btrfs_sides.behind / "src", btrfs_sides.native / "outside"
-    (outside / "d").mkdir(parents=True)
-    write(outside / "file", b"outside")
-    write(outside / "d/file", b"outside")
-    (source / "d").mkdir(parents=True)
-    write(source / "file", b"inside")
-    write(source / "d/file", b"inside")
-    for number in range(50):
-        write(source / f"f{number}", b"inside")
-    for name in ("file", "d"):
-        os.symlink(outside / name, source / f"{name}.link")
-
-    def swap() -> None:
-        for name in ("file", "d"):
-            for old, new in ((name, "away"), (f"{name}.link", name), ("away", f"{name}.link")):
-                os.rename(source / old, source / new)
-        (source / "gone").write_bytes(b"inside")
-        (source / "gone").unlink()
-
-    with meanwhile(swap):
-        for number in range(15):
-            done = run("clone", "-qr", btrfs_sides.mount / "src", btrfs_sides.mount / f"dst{number}")
-            assert (done.returncode, done.stderr) == (0, "")
-    for number in range(15):
-        for path, entry in described(btrfs_sides.behind / f"dst{number}").items():
-            inside = entry.mode >> 12 != 0o10 or (
-                btrfs_sides.behind / f"dst{number}" / path
-            ).read_bytes() in (b"inside", b"")
-            assert inside, path
-
-
-def test_progress_is_told(btrfs_sides: Sides) -> None:
-    many(btrfs_sides.behind / "src")
-    done = run("clone", "-r", "--progress", btrfs_sides.mount / "src", btrfs_sides.mount / "dst")
-    assert done.returncode == 0
-    assert " entries, " in done.stderr

@@ -8,7 +8,9 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from fusecopy.dispatch.records import Copy, Record, Tree
 from tests.mount.sides import NOBODY, data_map, opened
+from tests.mounted import Mounted
 
 BLOCK = 4096
 STAMP = 1_234_567_890_123_456_789
@@ -84,6 +86,12 @@ def fill(root: Path, owner: int = 0) -> None:
     _stamp(root)
 
 
+def many(directory: Path, count: int = 4000) -> None:
+    directory.mkdir()
+    for number in range(count):
+        (directory / f"f{number}").write_bytes(bytes(BLOCK))
+
+
 def _fill_as_root(root: Path) -> None:
     os.mknod(root / "null", stat.S_IFCHR | 0o620, os.makedev(1, 3))
     os.chown(root / "null", 1, 2)
@@ -130,3 +138,19 @@ def _entry(path: Path) -> Entry:
         data,
         {name: os.getxattr(path, name, follow_symlinks=False) for name in names},
     )
+
+
+def told(mount: Mounted, dst: Path) -> tuple[Tree, list[Copy]]:
+    """The record of the tree cloned to `dst`, and those of its files."""
+    name = str(dst.relative_to(mount.path))
+
+    def complete(records: list[Record]) -> bool:
+        return any(isinstance(record, Tree) and record.dst == name for record in records)
+
+    records = mount.records_until(complete)
+    (tree,) = [record for record in records if isinstance(record, Tree) and record.dst == name]
+    inside = (name, name + "/")
+    copies = [
+        r for r in records if isinstance(r, Copy) and (r.dst == inside[0] or r.dst.startswith(inside[1]))
+    ]
+    return tree, copies
