@@ -6,8 +6,13 @@ as the number says. A clone takes two of them, because an ioctl reaches the serv
 on the source gives a token, CLONE on the destination uses it. So only who has both files open can have
 anything cloned, with the access modes of these two.
 
-The two may be on different mounts, whose filesystem behind them is one: the token says which server has the
-offer, and the destination's asks that one for it (fusecopy.filesystem.peers).
+A tree is cloned likewise: SOURCE on the open file or directory gives a token, TREE uses it on a file made for
+it and open for writing, the marker, beside which the clone shall lie, and is answered when all is done.
+PROGRESS tells meanwhile how far it is. A signal to the thread that waits for TREE ends the work, and what was
+built is removed, the marker too.
+
+The two of a CLONE may be on different mounts, whose filesystem behind them is one: the token says which
+server has the offer, and the destination's asks that one for it (fusecopy.filesystem.peers).
 
 Integers are in the machine's order: both sides are on one machine.
 """
@@ -52,9 +57,25 @@ MAPPED = struct.Struct("=q")
 
 MAP_BYTES = MAPPED.size + FIEMAP_BYTES + EXTENTS * EXTENT_BYTES
 
+NAME_BYTES = 255
+"""NAME_MAX."""
+
+HOWS = ("", "copy", "reflink")
+"""How a tree may be carried; the empty word is as the mount's policy says."""
+
+_TREE = struct.Struct(f"={SECRET_BYTES}s B {NAME_BYTES}s")
+_PROGRESS = struct.Struct(f"={SECRET_BYTES}s Q Q")
+_ANSWER = struct.Struct("=i ? 8Q 3H")
+ANSWER_BYTES = 12 << 10
+TEXT_BYTES = 3 << 10
+"""How much of a path or sentence an answer holds."""
+
 OFFER = _iowr(1, OFFER_BYTES)
 CLONE = _iowr(2, _CLONE.size)
 FIEMAP = _iowr(3, MAP_BYTES)
+SOURCE = _iowr(4, SECRET_BYTES)
+TREE = _iowr(5, ANSWER_BYTES)
+PROGRESS = _iowr(6, _PROGRESS.size)
 
 
 class Offer(NamedTuple):
@@ -109,3 +130,85 @@ class Cloned(NamedTuple):
     def unpack(cls, data: bytes) -> "Cloned":
         """From what came; the argument's buffer is longer."""
         return cls(*_CLONED.unpack_from(data))
+
+
+class Tree(NamedTuple):
+    """On the marker: clone what was offered to a new `name` beside it. `how` is one of HOWS."""
+
+    secret: bytes
+    how: str
+    name: bytes
+
+    def pack(self) -> bytes:
+        """As it travels; in a buffer of ANSWER_BYTES."""
+        return _TREE.pack(self.secret, HOWS.index(self.how), self.name)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Tree":
+        """Raises ValueError for something else."""
+        secret, how, name = _TREE.unpack_from(data)
+        if how >= len(HOWS):
+            raise ValueError(how)
+        return cls(secret, HOWS[how], name.rstrip(b"\0"))
+
+
+class Progress(NamedTuple):
+    """How far the tree of a token is: entries, and bytes of their contents."""
+
+    secret: bytes
+    entries: int
+    size: int
+
+    def pack(self) -> bytes:
+        """As it travels."""
+        return _PROGRESS.pack(*self)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Progress":
+        """From what came."""
+        return cls(*_PROGRESS.unpack(data))
+
+
+class Answer(NamedTuple):
+    """What became of a TREE. An ioctl that fails brings no bytes back, so an error is told here.
+
+    Attributes:
+        errno: why it failed; 0 where all was done. Then nothing of it is left.
+        unshared: it failed because only sharing would do.
+        files, directories, links, others: entries; `others` are symbolic links and special files.
+        size, shared, rewritten: bytes of the files; the last two as far as they are known.
+        unprovable: files of which it is not known how much they share.
+        at: the entry it failed at, relative to the source.
+        cause, remedy: why, in sentences, where that is known.
+    """
+
+    errno: int
+    unshared: bool
+    files: int
+    directories: int
+    links: int
+    others: int
+    size: int
+    shared: int
+    rewritten: int
+    unprovable: int
+    at: bytes = b""
+    cause: str = ""
+    remedy: str = ""
+
+    def pack(self) -> bytes:
+        """As it travels; of a long path the end."""
+        texts = [
+            self.at[-TEXT_BYTES:],
+            self.cause.encode(errors="replace")[:TEXT_BYTES],
+            self.remedy.encode(errors="replace")[:TEXT_BYTES],
+        ]
+        return _ANSWER.pack(*self[:10], *map(len, texts)) + b"".join(texts)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Answer":
+        """From what came; the argument's buffer is longer."""
+        *numbers, at, cause, remedy = _ANSWER.unpack_from(data)
+        path, text = data[_ANSWER.size :][:at], data[_ANSWER.size + at :]
+        words = [word.decode(errors="replace") for word in (text[:cause], text[cause : cause + remedy])]
+        return cls._make([*numbers, path, *words])

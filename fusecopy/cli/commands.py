@@ -11,6 +11,7 @@ from fusecopy.errors import Exit, FusecopyError
 
 COMMANDS = {
     "audit": "run a command and check that kernel, server and extents tell the same",
+    "clone": "clone a file or a whole tree in a mount by one request",
     "cp": "copy one file and say how it may be carried",
     "demo": "show on a scratch mount how copies travel",
     "doctor": "measure what a directory and this machine can do",

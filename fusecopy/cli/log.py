@@ -26,7 +26,7 @@ from fusecopy.cli.format import (
     use_colour,
 )
 from fusecopy.dispatch.reader import Line, lines
-from fusecopy.dispatch.records import Copy, Dispatch, Flow, Lost, Note, Policy, Record
+from fusecopy.dispatch.records import Copy, Dispatch, Flow, Lost, Note, Policy, Record, Tree
 from fusecopy.dispatch.selection import Selection
 from fusecopy.dispatch.summary import Group, Summary
 from fusecopy.errors import LogError, UsageError
@@ -208,6 +208,8 @@ def _texts(record: Record, quiet: bool) -> list[str]:
             return [_copy_row(record), *([] if quiet else _explanation(record))]
         case Flow():
             return [_flow_row(record)]
+        case Tree():
+            return [_tree_row(record), *([] if quiet else _explanation(record))]
         case Policy():
             return [f"  {record.time[11:19]} policy is now {printable(record.policy)}"]
         case Note():
@@ -230,16 +232,26 @@ def _flow_row(flow: Flow) -> str:
     return _row(flow, size(flow.requests.write_bytes), "-", "client", "-")
 
 
-def _row(record: Copy | Flow, moved: str, dispatch: str, path: str, shared: str) -> str:
+def _tree_row(tree: Tree) -> str:
+    """All of a tree's files, which have rows of their own too."""
+    shared = "?" if tree.unprovable and not tree.shared else percent(tree.shared, tree.bytes)
+    entries = f": {tree.files} files, {tree.directories} directories" if not tree.errno else ""
+    return _row(tree, size(tree.bytes), "-", "tree", "-" if tree.errno else shared, entries)
+
+
+def _row(
+    record: Copy | Flow | Tree, moved: str, dispatch: str, path: str, shared: str, more: str = ""
+) -> str:
     ms = milliseconds(record.duration_us)
     clock = record.time[11:19]
-    pid, comm, name = str(record.pid), printable(record.comm), printable(record.dst)
+    pid, comm, name = str(record.pid), printable(record.comm), printable(record.dst) + more
     return row(COPIES, [clock, pid, comm, moved, dispatch, path, shared, ms, name])
 
 
-def _explanation(copy: Copy) -> list[str]:
+def _explanation(copy: Copy | Tree) -> list[str]:
     """Errno, cause and remedy, as far as they are known, indented."""
-    why = ": ".join(part for part in (copy.errno, copy.cause) if part)
+    at = copy.at if isinstance(copy, Tree) else ""
+    why = ": ".join(part for part in (at, copy.errno, copy.cause) if part)
     text = printable(" ".join(part for part in (why, copy.remedy) if part))
     return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
 

@@ -27,6 +27,12 @@ CDEF = """
 #define FC_UNPROVABLE ...
 #define FC_STATES ...
 
+struct fc_entry {
+    uint64_t device, ino, links, size, rdev;
+    uint32_t mode, uid, gid;
+    ...;
+};
+
 struct fiemap_extent {
     uint64_t fe_logical;
     uint64_t fe_physical;
@@ -70,6 +76,13 @@ static int fc_punch_hole(int fd, int64_t offset, int64_t length);
 static int fc_extend(int fd, int64_t offset, int64_t length);
 static int fc_block_size(int fd);
 static int fc_inode_flags(int fd, uint32_t *flags);
+static int fc_describe(int fd, struct fc_entry *e);
+static int fc_open_entry(int directory, const char *path, int flags, struct fc_entry *e);
+static int fc_create_file(int source, int directory, const char *name, const struct fc_entry *e, int clone,
+                          int *cloned);
+static int fc_copy_attributes(int source, int destination, const struct fc_entry *e);
+static int fc_drop_acls(int fd);
+static int fc_syncfs(int fd);
 """
 
 SOURCE = """
@@ -80,6 +93,7 @@ SOURCE = """
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <linux/fs.h>
+#include <unistd.h>
 #include "sharing.h"
 
 static int fc_clone_range(int source, uint64_t offset_in, uint64_t length, int destination,
@@ -182,6 +196,13 @@ static int fc_inode_flags(int fd, uint32_t *flags)
     *flags = word;
     return 0;
 }
+
+static int fc_syncfs(int fd)
+{
+    return syncfs(fd) < 0 ? -errno : 0;
+}
+
+#include "tree.h"
 """
 
 ffibuilder = FFI()
@@ -190,7 +211,7 @@ ffibuilder.set_source(
     "fusecopy.copying._native",
     SOURCE,
     sources=["fusecopy/copying/sharing.c"],
-    depends=["fusecopy/copying/sharing.h"],
+    depends=["fusecopy/copying/sharing.h", "fusecopy/copying/tree.h"],
     include_dirs=["fusecopy/copying"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=["-O2", "-Wall", "-Wextra"],

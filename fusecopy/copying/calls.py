@@ -45,19 +45,19 @@ def look(source: int, destination: int) -> Files:
             file either, EBADF for a destination opened with O_APPEND.
     """
     files = ffi.new("struct fc_files *")
-    _check(lib.fc_look(source, destination, files))
+    check(lib.fc_look(source, destination, files))
     return Files(files.size_in, files.size_out, files.block, bool(files.same))
 
 
 def one_filesystem(one: int, other: int) -> bool:
     """Whether two descriptors are known to lie on one filesystem by st_dev, or by the mount they were opened
     on. False says nothing: a filesystem may have many of either."""
-    return bool(_check(lib.fc_one_filesystem(one, other)))
+    return bool(check(lib.fc_one_filesystem(one, other)))
 
 
 def clone_range(source: int, offset_in: int, length: int, destination: int, offset_out: int) -> None:
     """FICLONERANGE. It clones all or nothing; a length of 0 would mean "to the source's end"."""
-    _check(lib.fc_clone_range(source, offset_in, length, destination, offset_out))
+    check(lib.fc_clone_range(source, offset_in, length, destination, offset_out))
 
 
 def dedupe_range(
@@ -68,14 +68,14 @@ def dedupe_range(
     The second is the length asked for, clamped to what one call takes, and no statement about sharing.
     """
     deduped = ffi.new("uint64_t *")
-    status = _check(lib.fc_dedupe_range(source, offset_in, length, destination, offset_out, deduped))
+    status = check(lib.fc_dedupe_range(source, offset_in, length, destination, offset_out, deduped))
     return status != lib.FILE_DEDUPE_RANGE_DIFFERS, int(deduped[0])
 
 
 def fiemap(fd: int, offset: int, length: int, flags: int) -> list[Extent]:
     """One FS_IOC_FIEMAP: the first EXTENTS_PER_CALL extents that touch the range."""
     found = ffi.new("struct fiemap_extent[]", lib.EXTENTS_PER_CALL)
-    count = _check(lib.fc_fiemap(fd, offset, length, flags, found))
+    count = check(lib.fc_fiemap(fd, offset, length, flags, found))
     return [Extent(e.fe_logical, e.fe_physical, e.fe_length, e.fe_flags) for e in found[0:count]]
 
 
@@ -88,7 +88,7 @@ def compare(
         flags: FIEMAP_FLAG_*, for both files.
     """
     totals = ffi.new("uint64_t[]", lib.FC_STATES)
-    _check(lib.fc_totals(source, offset_in, destination, offset_out, length, flags, totals))
+    check(lib.fc_totals(source, offset_in, destination, offset_out, length, flags, totals))
     return ffi.unpack(totals, lib.FC_STATES)
 
 
@@ -102,33 +102,39 @@ def compared(
     """
     walk, part = ffi.new("struct fc_walk *"), ffi.new("struct fc_part *")
     lib.fc_begin(walk, source, offset_in, destination, offset_out, length, flags)
-    while _check(lib.fc_next_part(walk, part)):
+    while check(lib.fc_next_part(walk, part)):
         yield part.offset, part.length, part.state, part.flags
 
 
 def punch_hole(fd: int, offset: int, length: int) -> None:
     """fallocate with PUNCH_HOLE|KEEP_SIZE: the range reads as zeros and whole blocks of it are freed."""
-    _check(lib.fc_punch_hole(fd, offset, length))
+    check(lib.fc_punch_hole(fd, offset, length))
 
 
 def extend(fd: int, end: int) -> None:
     """Make a file at least `end` bytes long. Never shortens it, whoever writes at the same time."""
-    _check(lib.fc_extend(fd, end - 1, 1))
+    check(lib.fc_extend(fd, end - 1, 1))
 
 
 def block_size(fd: int) -> int:
     """FIGETBSZ: the block size that the kernel's alignment rules for clones go by."""
-    return _check(lib.fc_block_size(fd))
+    return check(lib.fc_block_size(fd))
 
 
 def inode_flags(fd: int) -> int:
     """FS_IOC_GETFLAGS: the FS_*_FL bits that lsattr shows."""
     flags = ffi.new("uint32_t *")
-    _check(lib.fc_inode_flags(fd, flags))
+    check(lib.fc_inode_flags(fd, flags))
     return int(flags[0])
 
 
-def _check(result: int) -> int:
+def syncfs(fd: int) -> None:
+    """syncfs(2): have the kernel write out what it holds of a filesystem."""
+    check(lib.fc_syncfs(fd))
+
+
+def check(result: int) -> int:
+    """The result of a native call; OSError where it is -errno."""
     if result < 0:
         raise OSError(-result, os.strerror(-result))
     return result

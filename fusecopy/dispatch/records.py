@@ -117,6 +117,38 @@ class Flow(msgspec.Struct, frozen=True, tag="flow", kw_only=True):
     args: str = ""
 
 
+class Tree(msgspec.Struct, frozen=True, tag="tree", kw_only=True):
+    """A file or tree cloned by one request. The copies of its files have records of their own, before it."""
+
+    seq: int
+    time: str
+    mono_ns: int
+    pid: int
+    comm: str
+    uid: int
+    src: str
+    dst: str
+    src_b64: str | None = None
+    dst_b64: str | None = None
+    how: str
+    files: int
+    directories: int
+    links: int
+    other: int
+    bytes: int
+    shared: int
+    unprovable: int
+    rewritten: int
+    errno: str | None = None
+    at: str = ""
+    cause: str | None = None
+    remedy: str | None = None
+    duration_us: int
+    parent: int = 0
+    exe: str = ""
+    args: str = ""
+
+
 class Policy(msgspec.Struct, frozen=True, tag="policy"):
     """The mount's policy was changed."""
 
@@ -156,7 +188,7 @@ class Footer(msgspec.Struct, frozen=True, tag="footer"):
     lost: int
 
 
-Record = Header | Copy | Flow | Policy | Note | Lost | Footer
+Record = Header | Copy | Flow | Tree | Policy | Note | Lost | Footer
 """Any line of the log."""
 
 

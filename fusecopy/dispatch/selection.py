@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fusecopy.dispatch.records import Copy, Flow, Record
+from fusecopy.dispatch.records import Copy, Flow, Record, Tree
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which copies and flows are wanted. Everything given must hold; what is empty holds for all.
+    """Which copies, flows and trees are wanted. Everything given must hold; what is empty holds for all.
 
     Attributes:
         pids: process ids, any of them.
         comm: part of the program's name.
         glob: shell pattern (`*` matches `/` too) for the source's or the destination's path in the mount.
-        dispatches: dispatches, any of them; a flow has none.
+        dispatches: dispatches, any of them; a flow has none, a tree that failed counts as refused.
     """
 
     pids: frozenset[int] = frozenset()
@@ -23,16 +23,22 @@ class Selection:
     dispatches: frozenset[str] = frozenset()
 
     def wants(self, record: Record) -> bool:
-        """Whether a record is wanted. Those that are no copy or flow always are: they qualify the others."""
-        if not isinstance(record, Copy | Flow):
+        """Whether a record is wanted. Those that are none of these always are: they qualify the others."""
+        if not isinstance(record, Copy | Flow | Tree):
             return True
         return (
             (not self.pids or record.pid in self.pids)
             and self.comm in record.comm
             and (not self.glob or any(fnmatchcase(path, self.glob) for path in _paths(record)))
-            and (not self.dispatches or (isinstance(record, Copy) and record.dispatch in self.dispatches))
+            and (not self.dispatches or _dispatch(record) in self.dispatches)
         )
 
 
-def _paths(record: Copy | Flow) -> list[str]:
-    return [record.src, record.dst] if isinstance(record, Copy) else [record.dst]
+def _dispatch(record: Copy | Flow | Tree) -> str:
+    if isinstance(record, Copy):
+        return record.dispatch
+    return "refused" if isinstance(record, Tree) and record.errno else ""
+
+
+def _paths(record: Copy | Flow | Tree) -> list[str]:
+    return [record.dst] if isinstance(record, Flow) else [record.src, record.dst]

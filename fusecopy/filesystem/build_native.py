@@ -23,6 +23,7 @@ int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length);
 int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns, int64_t mtime_s, int64_t mtime_ns);
 int fusecopy_ioctl(int fd, unsigned long cmd, char *argument);
 int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
+int fusecopy_set_capabilities(uint64_t effective);
 int fusecopy_check_dedupe(int fd, uint64_t off, uint64_t length);
 int fusecopy_fiemap(int fd, char *map, unsigned int extents);
 """
@@ -31,6 +32,7 @@ SOURCE = r"""
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <stdint.h>
@@ -98,6 +100,19 @@ static int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns,
 static int fusecopy_ioctl(int fd, unsigned long cmd, char *argument)
 {
     return result(ioctl(fd, cmd, argument));
+}
+
+/* Of this thread alone, like all that capset(2) does. */
+static int fusecopy_set_capabilities(uint64_t effective)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -errno;
+    data[0].effective = data[0].permitted & (uint32_t)effective;
+    data[1].effective = data[1].permitted & (uint32_t)(effective >> 32);
+    return result(syscall(SYS_capset, &header, data));
 }
 
 /* FIDEDUPERANGE without a destination: what it checks of the source, and no more. */

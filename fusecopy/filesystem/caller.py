@@ -5,9 +5,11 @@ the same, because the backing decides by them whose the new file is, what a setg
 makes of it, which quota pays, and which mode bits survive.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from fusecopy.filesystem import kernel
@@ -24,6 +26,22 @@ class Context(Protocol):
     def gid(self) -> int: ...
     @property
     def umask(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the kernel decides by when a process asks for a file.
+
+    Attributes:
+        uid, gid: the filesystem ids.
+        groups: the supplementary groups.
+        capabilities: those in effect, as a bit mask.
+    """
+
+    uid: int
+    gid: int
+    groups: list[int]
+    capabilities: int
 
 
 class Credentials:
@@ -46,6 +64,39 @@ class Credentials:
             yield
         finally:
             kernel.become(self.uid, self.gid, self.groups)
+
+    def rights(self, ctx: Context) -> Rights | None:
+        """The caller's rights, for threads that act for it on their own; None where they are the server's.
+
+        Raises:
+            PermissionError: the caller is another user, whose rights this server cannot take on.
+        """
+        if self.uid == 0:
+            groups, capabilities = supplementary_groups(ctx.pid), effective_capabilities(ctx.pid)
+            return Rights(ctx.uid, ctx.gid, groups, capabilities)
+        if ctx.uid not in (0, self.uid):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return None
+
+
+def assume(rights: Rights | None) -> None:
+    """Let this thread have these rights and no others, for the rest of its life."""
+    if rights:
+        # A change of the filesystem user id changes capabilities too (capabilities(7)), so they come last.
+        kernel.become(rights.uid, rights.gid, rights.groups)
+        kernel.set_capabilities(rights.capabilities)
+
+
+def effective_capabilities(pid: int) -> int:
+    """A thread's effective capabilities as a bit mask; none where they count in a user namespace of its own
+    only, or cannot be seen."""
+    try:
+        if os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/self/ns/user"):
+            return 0
+        with open(f"/proc/{pid}/status", "rb") as status:
+            return next(int(line.split()[1], 16) for line in status if line.startswith(b"CapEff:"))
+    except (OSError, StopIteration):
+        return 0
 
 
 def supplementary_groups(pid: int) -> list[int]:

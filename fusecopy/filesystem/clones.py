@@ -45,7 +45,7 @@ class Clones:
         self._reporter = reporter
         self._credentials = credentials
         self._mountpoint = os.fsencode(mountpoint)
-        self._offers = Offers()
+        self._offers: Offers[tuple[OpenFile, Offer]] = Offers()
         self.door = Door(self._for_another)
 
     def offer(self, fh: int, data: bytes, ctx: Context) -> bytes:
@@ -57,7 +57,7 @@ class Clones:
         source = self._files.get(fh)
         if offer.asked is Asked.FIDEDUPERANGE:
             kernel.check_dedupe(source.fd, offer.offset, offer.length)
-        return self.door.name + self._offers.make(source, offer, ctx.pid)
+        return self.door.name + self._offers.make((source, offer), ctx.pid)
 
     def clone(self, fh: int, data: bytes, ctx: IoctlContext) -> bytes:
         """Clone or dedupe what the thread has offered into this open file. Blocks."""
@@ -74,10 +74,10 @@ class Clones:
     @contextmanager
     def _taken(self, secret: bytes, thread: int) -> Iterator[Source]:
         """What a thread has offered here."""
-        offered = self._offers.take(secret, thread)
+        file, offer = self._offers.take(secret, thread)
         # The source may be closed meanwhile, and its number be another file's.
-        with self._files.borrowed(offered.source) as fd:
-            yield Source(fd, offered.offer, offered.source.inode.path())
+        with self._files.borrowed(file) as fd:
+            yield Source(fd, offer, file.inode.path())
 
     @contextmanager
     def _for_another(self, secret: bytes, thread: int) -> Iterator[Source]:

@@ -12,10 +12,11 @@ import stat
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from fusecopy.filesystem import kernel
-from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.filesystem.inodes import Inode, InodeTable
 from fusecopy.filesystem.names import Names
 from fusecopy.libfuse import Emit, Opened
 from fusecopy.libfuse import Entry as Told
@@ -118,6 +119,23 @@ class Directories:
     def descriptor(self, fh: int) -> int:
         """The backing descriptor of a handle."""
         return self._get(fh).fd
+
+    def inode(self, fh: int) -> Inode:
+        """The directory behind a handle."""
+        return self._inodes.get(self._get(fh).number)
+
+    @contextmanager
+    def borrowed(self, fh: int) -> Iterator[int]:
+        """A descriptor of its own for a directory that may be released meanwhile; EBADF if it was already."""
+        with self._lock:
+            listing = self._open.get(fh)
+            descriptor = os.dup(listing.fd) if listing else -1
+        if descriptor < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def _get(self, fh: int) -> _Listing:
         with self._lock:

@@ -89,3 +89,8 @@ def fiemap(fd: int, map_: memoryview, extents: int) -> int:
 def become(uid: int, gid: int, groups: list[int]) -> None:
     """Give this thread, and no other, the filesystem ids and supplementary groups named."""
     _check(lib.fusecopy_become(uid, gid, groups, len(groups)))
+
+
+def set_capabilities(effective: int) -> None:
+    """Give this thread, and no other, these of its permitted capabilities (a bit mask) and no others."""
+    _check(lib.fusecopy_set_capabilities(effective))

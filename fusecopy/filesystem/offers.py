@@ -1,4 +1,4 @@
-"""Sources that a thread has offered to be cloned, until it uses them (fusecopy.ioctls)."""
+"""What a thread has offered to be cloned, until it uses it (fusecopy.ioctls)."""
 
 import errno
 import os
@@ -6,35 +6,36 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from fusecopy.filesystem.openfiles import OpenFile
-from fusecopy.ioctls import SECRET_BYTES, Offer
+from fusecopy.ioctls import SECRET_BYTES
+
+T = TypeVar("T")
 
 OFFERED_SECONDS = 10.0
 """Who offers clones next; what is older was left behind by a thread that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
-    """An offer, the open file it was made on, and its secret, which nobody can guess.
+class _Offered(Generic[T]):
+    """What was offered, and its secret, which nobody can guess.
 
     The secret matters although the thread's number is compared too: the number of a dead thread comes again.
     """
 
-    source: OpenFile
-    offer: Offer
+    what: T
     secret: bytes
     until: float
 
 
-class Offers:
+class Offers(Generic[T]):
     """At most one offer of each thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_thread: dict[int, Offered] = {}
+        self._by_thread: dict[int, _Offered[T]] = {}
 
-    def make(self, source: OpenFile, offer: Offer, thread: int) -> bytes:
+    def make(self, what: T, thread: int) -> bytes:
         """Remember an offer, drop those that have become too old, and return the secret.
 
         Raises:
@@ -44,17 +45,17 @@ class Offers:
         if not thread:
             raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
         now = time.monotonic()
-        made = Offered(source, offer, secrets.token_bytes(SECRET_BYTES), now + OFFERED_SECONDS)
+        made = _Offered(what, secrets.token_bytes(SECRET_BYTES), now + OFFERED_SECONDS)
         with self._lock:
             if any(other.until <= now for other in self._by_thread.values()):
                 self._by_thread = {key: other for key, other in self._by_thread.items() if other.until > now}
             self._by_thread[thread] = made
         return made.secret
 
-    def take(self, secret: bytes, thread: int) -> Offered:
+    def take(self, secret: bytes, thread: int) -> T:
         """The thread's offer, once. EPERM where it has made none, or another, or long ago."""
         with self._lock:
             made = self._by_thread.pop(thread, None)
         if made is None or made.until <= time.monotonic() or not secrets.compare_digest(made.secret, secret):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        return made
+        return made.what

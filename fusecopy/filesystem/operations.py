@@ -14,6 +14,7 @@ from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.files import Files
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
+from fusecopy.filesystem.trees import Trees
 from fusecopy.libfuse import CopyContext, Emit, Entry, IoctlContext, Opened, RequestContext, SetattrFields
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Filesystem:
     directories: Directories
     copies: Copies
     clones: Clones
+    trees: Trees
     accounts: Accounts
 
 
@@ -41,6 +43,7 @@ class Operations(libfuse.Operations):
 
     def ended(self) -> None:
         self._fs.copies.stop()
+        self._fs.trees.stop()
 
     # ---- names ---------------------------------------------------------------------------------------
 
@@ -140,6 +143,12 @@ class Operations(libfuse.Operations):
             return self._fs.clones.offer(fh, data, ctx)
         if cmd == ioctls.CLONE and not is_dir:
             return self._fs.clones.clone(fh, data, ctx)
+        if cmd == ioctls.SOURCE:
+            return self._fs.trees.offer(fh, is_dir, ctx)
+        if cmd == ioctls.TREE and not is_dir:
+            return self._fs.trees.clone(fh, data, ctx)
+        if cmd == ioctls.PROGRESS:
+            return self._fs.trees.progress(data)
         return self._fs.files.ioctl(fd, cmd, data, out_size, ctx)
 
     def privileged_write(self, fh: int, ctx: RequestContext) -> None:

@@ -19,6 +19,7 @@ from fusecopy.dispatch.records import (
     Note,
     Record,
     Requests,
+    Tree,
     encode_path,
     timestamp,
 )
@@ -196,6 +197,28 @@ class Reporter:
                     driver=driver,
                     duration_us=(client.last_ns - client.first_ns) // 1000,
                     requests=Requests(0, 0, 0, client.writes, client.write_bytes),
+                )
+            )
+
+    def tree(
+        self, caller: Caller, source: bytes, destination: bytes, when: tuple[int, int], **fields: object
+    ) -> None:
+        """Report a tree, after the copies of its files. `fields` are the record's own."""
+        src, src_b64 = encode_path(source)
+        dst, dst_b64 = encode_path(destination)
+        with self._lock:
+            self._put(
+                Tree(
+                    seq=next(self._numbers),
+                    time=timestamp(),
+                    mono_ns=when[1],
+                    duration_us=(when[1] - when[0]) // 1000,
+                    **_who(caller),
+                    src=src,
+                    src_b64=src_b64,
+                    dst=dst,
+                    dst_b64=dst_b64,
+                    **fields,  # type: ignore[arg-type]
                 )
             )
 

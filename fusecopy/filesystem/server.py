@@ -36,6 +36,7 @@ from fusecopy.filesystem.operations import Filesystem, Operations
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.policy import Policy, parse
 from fusecopy.filesystem.reports import Reporter
+from fusecopy.filesystem.trees import Trees
 from fusecopy.filesystem.undispatched import Undispatched
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,11 @@ class DeferredLog:
             self._early.clear()
             self.writer = writer
 
+    def flush(self) -> None:
+        """Wait a while for what was put so far to be written."""
+        if self.writer:
+            self.writer.flush(FLUSH_SECONDS)
+
 
 class Server:
     """One mount from its beginning to its end."""
@@ -122,6 +128,16 @@ class Server:
         credentials = Credentials()
         names = Names(self._inodes, credentials, config.timeout)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
+        directories = Directories(self._inodes, names, cached=config.timeout > 0)
+        trees = Trees(
+            self._inodes,
+            self._files,
+            directories,
+            self._reporter,
+            credentials,
+            lambda: self._copies.policy,
+            self._log.flush,
+        )
         self._operations = Operations(
             Filesystem(
                 names,
@@ -136,9 +152,10 @@ class Server:
                     noflush=_closes_silently(config.backing),
                     passthrough=Passthrough(config.passthrough),
                 ),
-                Directories(self._inodes, names, cached=config.timeout > 0),
+                directories,
                 self._copies,
                 self._clones,
+                trees,
                 self._accounts,
             ),
             negative_timeout=config.timeout,
@@ -236,8 +253,7 @@ class Server:
 
     def _log_path(self) -> str:
         """Whoever asks is about to read it, so what was reported before is written first."""
-        if self._log.writer:
-            self._log.writer.flush(FLUSH_SECONDS)
+        self._log.flush()
         return str(self._config.log)
 
     def _stats(self) -> str:

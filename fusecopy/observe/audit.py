@@ -127,9 +127,10 @@ def _kernel_and_server(recording: Recording, told: Told) -> Iterator[Check]:
             yield _compare(what, _who(steps[0]), _seen(steps), _recorded(record))
     for mount, left in told.left:
         if left.pid in recording.family.pids:
-            # A call that fusecopy run serves is answered before the tracepoints of system calls.
+            # A call that fusecopy run serves is answered before the tracepoints of system calls, and those of
+            # fusecopy clone are no copies to them.
             unseen = left.driver == "ioctl"
-            why = "served by fusecopy run, no tracepoint shows it" if unseen else "no call"
+            why = "served by an ioctl of fusecopy's own, no tracepoint shows it" if unseen else "no call"
             who = f"{left.comm}[{left.pid}] in {mount.mountpoint}"
             yield Check(what, None if unseen else False, f"{who}: record {left.seq}, {why}")
 

@@ -177,5 +177,5 @@ def test_a_clone_served_by_run_cannot_be_checked_but_is_no_disagreement(mount: M
     ]
     done = run("audit", served, points=[mount.path])
     assert "kernel and server: 0 agree, 0 disagree, 1 could not be checked" in done.stderr
-    assert "served by fusecopy run, no tracepoint shows it" in done.stderr
+    assert "served by an ioctl of fusecopy's own, no tracepoint shows it" in done.stderr
     assert done.returncode == 0
