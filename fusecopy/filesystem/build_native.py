@@ -22,6 +22,7 @@ int fusecopy_renameat2(int old_directory, const char *old_name, int new_director
 int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length);
 int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns, int64_t mtime_s, int64_t mtime_ns);
 int fusecopy_ioctl(int fd, unsigned long cmd, char *argument);
+int fusecopy_umask(unsigned int mask);
 int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
 int fusecopy_set_capabilities(uint64_t effective);
 int fusecopy_check_dedupe(int fd, uint64_t off, uint64_t length);
@@ -32,6 +33,7 @@ SOURCE = r"""
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <linux/capability.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
@@ -71,6 +73,18 @@ static int fusecopy_file_handle(int fd, char *handle)
 static int fusecopy_open_by_handle(int mount_fd, const char *handle, int flags)
 {
     return result(open_by_handle_at(mount_fd, (struct file_handle *)handle, flags));
+}
+
+/* Of this thread alone, which has its own from the first time on (unshare(2) takes no rights for that). */
+static int fusecopy_umask(unsigned int mask)
+{
+    static __thread int apart;
+
+    if (!apart && unshare(CLONE_FS) < 0)
+        return -errno;
+    apart = 1;
+    umask(mask);
+    return 0;
 }
 
 static int fusecopy_getdents(int fd, char *buffer, size_t size)

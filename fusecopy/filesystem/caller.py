@@ -65,6 +65,14 @@ class Credentials:
         finally:
             kernel.become(self.uid, self.gid, self.groups)
 
+    @contextmanager
+    def creating(self, ctx: Context) -> Iterator[None]:
+        """The same with the caller's umask, for what it creates: the backing takes a default ACL of the
+        directory in its place (posix_acl_create, fs/posix_acl.c)."""
+        kernel.set_umask(ctx.umask)
+        with self.of(ctx):
+            yield
+
     def rights(self, ctx: Context) -> Rights | None:
         """The caller's rights, for threads that act for it on their own; None where they are the server's.
 
@@ -109,16 +117,3 @@ def supplementary_groups(pid: int) -> list[int]:
     except OSError:
         pass
     return []
-
-
-def creation_mode(mode: int, ctx: Context, directory: int) -> int:
-    """The mode to create with in `directory` (an O_PATH descriptor).
-
-    The caller's umask counts unless the directory has a default ACL, which then takes its place
-    (fs/posix_acl.c, posix_acl_create). The server's own umask is 0.
-    """
-    try:
-        os.getxattr(f"/proc/self/fd/{directory}", b"system.posix_acl_default")
-    except OSError:
-        return mode & ~ctx.umask
-    return mode

@@ -39,6 +39,8 @@ class Announcements:
 
     def take(self, inode: Inode, thread: int) -> str:
         """What was announced for this copy, once; or an empty word."""
+        if not self._hows:
+            return ""
         with self._lock:
             how, until = self._hows.pop((inode.number, thread), ("", 0.0))
         return how if until > time.monotonic() else ""

@@ -86,6 +86,11 @@ def fiemap(fd: int, map_: memoryview, extents: int) -> int:
     return -int(lib.fusecopy_fiemap(fd, ffi.from_buffer(map_), extents))
 
 
+def set_umask(mask: int) -> None:
+    """Give this thread, and those that it starts, a umask; other threads keep theirs."""
+    _check(lib.fusecopy_umask(mask))
+
+
 def become(uid: int, gid: int, groups: list[int]) -> None:
     """Give this thread, and no other, the filesystem ids and supplementary groups named."""
     _check(lib.fusecopy_become(uid, gid, groups, len(groups)))

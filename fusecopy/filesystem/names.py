@@ -14,7 +14,7 @@ import pyfuse3
 
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.attributes import told
-from fusecopy.filesystem.caller import Context, Credentials, creation_mode
+from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.inodes import Inode, InodeTable
 from fusecopy.libfuse import Entry
 
@@ -53,8 +53,7 @@ class Names:
         _check_component(name)
         flags = flags & CREATE_FLAGS | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._inodes.borrow(parent) as directory:
-            mode = creation_mode(mode, ctx, directory)
-            with self._credentials.of(ctx):
+            with self._credentials.creating(ctx):
                 fd = os.open(name, flags, mode, dir_fd=directory)
             try:
                 descriptor = os.open(f"/proc/self/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
@@ -68,8 +67,7 @@ class Names:
         """Create a regular or special file as the caller."""
         _check_component(name)
         with self._inodes.borrow(parent) as directory:
-            mode = creation_mode(mode, ctx, directory)
-            with self._credentials.of(ctx):
+            with self._credentials.creating(ctx):
                 os.mknod(name, mode, device, dir_fd=directory)
             return self._created(directory, parent, name)
 
@@ -77,9 +75,8 @@ class Names:
         """Create a directory as the caller."""
         _check_component(name)
         with self._inodes.borrow(parent) as directory:
-            mode = creation_mode(stat.S_IMODE(mode), ctx, directory)
-            with self._credentials.of(ctx):
-                os.mkdir(name, mode, dir_fd=directory)
+            with self._credentials.creating(ctx):
+                os.mkdir(name, stat.S_IMODE(mode), dir_fd=directory)
             return self._created(directory, parent, name)
 
     def symlink(self, parent: int, name: bytes, target: bytes, ctx: Context) -> Entry:

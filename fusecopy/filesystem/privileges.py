@@ -8,7 +8,7 @@ capabilities go with every write to the backing, whoever makes it.
 import os
 import stat
 
-from fusecopy.filesystem.caller import Context, supplementary_groups
+from fusecopy.filesystem.caller import Context, effective_capabilities, supplementary_groups
 
 CAP_FSETID = 1 << 4
 
@@ -27,9 +27,4 @@ def drop_suidgid(fd: int, ctx: Context) -> None:
 def keeps_suidgid(ctx: Context) -> bool:
     """Whether the caller has CAP_FSETID. Before copies and allocations the kernel also asks to drop what is
     to be dropped of a file with capabilities, and does not say for whom."""
-    try:
-        with open(f"/proc/{ctx.pid}/status", "rb") as status:
-            effective = next(line for line in status if line.startswith(b"CapEff:"))
-    except (OSError, StopIteration):
-        return False
-    return bool(int(effective.split()[1], 16) & CAP_FSETID)
+    return bool(effective_capabilities(ctx.pid) & CAP_FSETID)

@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,6 +45,9 @@ log = logging.getLogger(__name__)
 LEAST_DESCRIPTORS = 64
 
 FLUSH_SECONDS = 2.0
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread that answers a request may have to wait for Python's lock while another computes."""
 
 LOCAL_FILESYSTEMS = {"btrfs", "xfs", "ext2", "ext3", "ext4", "tmpfs", "f2fs"}
 """Filesystems without a flush of their own (their file_operations, Linux 6.1 to 7.2)."""
@@ -168,6 +172,7 @@ class Server:
             FusecopyError: the mount was refused or the log cannot be written; nothing is left mounted.
         """
         os.umask(0)
+        sys.setswitchinterval(SWITCH_SECONDS)
         faulthandler.register(signal.SIGUSR2, all_threads=True)
         libfuse.init(
             self._operations,
