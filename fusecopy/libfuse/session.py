@@ -5,6 +5,7 @@ what is handed over to it. Without, pyfuse3's loop receives them all. pyfuse3 ha
 so have we.
 """
 
+import logging
 import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from fusecopy.libfuse import handlers
 from fusecopy.libfuse._native import ffi, lib
 from fusecopy.libfuse.operations import Operations
 from fusecopy.libfuse.shell import Shell
+
+log = logging.getLogger(__name__)
 
 EIO = 5
 
@@ -94,12 +97,18 @@ class _Session:
                     await trio.to_thread.run_sync(thread.join)
 
     def crowded(self) -> None:
-        """Have one more thread receive requests, up to the limit."""
+        """Have one more thread receive requests, up to the limit; where the system gives none, those that
+        there are go on."""
         with self._lock:
-            if len(self._serving) < LOOP_THREADS:
-                thread = threading.Thread(target=self._serve, name="requests", daemon=True)
-                self._serving.add(thread)
+            if len(self._serving) >= LOOP_THREADS:
+                return
+            thread = threading.Thread(target=self._serve, name="requests", daemon=True)
+            self._serving.add(thread)
+            try:
                 thread.start()
+            except RuntimeError as error:
+                self._serving.discard(thread)
+                log.warning("no further thread for requests: %s", error)
 
     def _serve(self) -> None:
         try:
