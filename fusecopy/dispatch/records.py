@@ -55,6 +55,7 @@ class Header(msgspec.Struct, frozen=True, tag="header"):
     mount: str
     connection: int
     policy: str
+    passthrough: bool = False
 
 
 class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
@@ -74,7 +75,7 @@ class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
     off_in: int
     off_out: int
     length: int
-    copied: int
+    copied: int | None
     dispatch: Dispatch
     path: str
     paths: dict[str, int] = {}

@@ -56,6 +56,7 @@ class Inode:
             same number.
         generation: grows when another file takes over device and ino.
         told_size: the size in bytes that the kernel was last told.
+        mapped: programs may write it through mapped pages that the kernel's own inode knows nothing of.
     """
 
     number: int
@@ -71,6 +72,7 @@ class Inode:
     generation: int = 0
     forgotten: bool = False
     told_size: int = -1
+    mapped: bool = False
 
     def path(self) -> bytes:
         """Path relative to the root of the mount, by the names last seen."""

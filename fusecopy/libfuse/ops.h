@@ -55,8 +55,7 @@ struct fusecopy_connection {
 	unsigned int major;  /* the kernel's FUSE protocol, known after INIT */
 	unsigned int minor;
 	unsigned int max_write;
-	int handles_killpriv; /* agreed: the server drops setuid and setgid bits (FUSE_HANDLE_KILLPRIV_V2) */
-	int passthrough;      /* asked for, then agreed: the kernel reads and writes the backing by itself */
+	int passthrough; /* asked for, then agreed: the kernel reads and writes the backing by itself */
 	uint64_t requests[FUSECOPY_OPCODES]; /* received so far, by opcode */
 };
 

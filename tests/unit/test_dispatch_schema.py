@@ -46,6 +46,7 @@ PROMISED = {
         "mount": TEXT,
         "connection": NUMBER,
         "policy": TEXT,
+        "passthrough": "bool",
     },
     "Copy": {
         "seq": NUMBER,
@@ -62,7 +63,7 @@ PROMISED = {
         "off_in": NUMBER,
         "off_out": NUMBER,
         "length": NUMBER,
-        "copied": NUMBER,
+        "copied": MAYBE_NUMBER,
         "dispatch": DISPATCH,
         "path": TEXT,
         "paths": "dict[str, int]",
