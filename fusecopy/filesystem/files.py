@@ -67,10 +67,7 @@ class Files:
     def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Context) -> tuple[Opened, Entry]:
         """Create and open a file as the caller."""
         fd, inode, entry = self._names.create(parent, name, mode, flags, ctx)
-        opened = self._add(fd, flags, inode, ctx)
-        if inode.mapped:
-            entry.native.attr_timeout = 0.0
-        return opened, entry
+        return self._add(fd, flags, inode, ctx), entry
 
     def flush(self, fh: int) -> None:
         """What close(2) reports: the backing's own errors of delayed writes, as network filesystems have."""
