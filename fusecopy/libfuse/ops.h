@@ -10,8 +10,8 @@
 #define FUSE_USE_VERSION 35
 #include <fuse_lowlevel.h>
 
-#if FUSE_MAJOR_VERSION != 3 || FUSE_MINOR_VERSION < 10
-#error "fusecopy needs libfuse 3.10 or later of the 3.x series"
+#if FUSE_MAJOR_VERSION != 3 || FUSE_MINOR_VERSION < 13
+#error "fusecopy needs libfuse 3.13 (fuse_session_custom_io) or later of the 3.x series"
 #endif
 
 struct libfuse_version;

@@ -83,7 +83,7 @@ def test_what_a_declined_copy_moved_is_not_known(mount: Mounted) -> None:
 
 
 def test_what_a_copy_beyond_the_ladder_moved_is_not_known(ext4: Path) -> None:
-    directory = ext4 / "unseen"
+    directory = ext4 / "passthrough-unseen"
     directory.mkdir()
     (directory / "a").write_bytes(noise(SIZE))
     with mounted(directory, "--passthrough", "--paths", "reflink") as mount:
@@ -192,7 +192,7 @@ def test_few_descriptors(sharing_backing: Path) -> None:
 
 def test_a_filesystem_mounted_below_the_backing(btrfs: Path) -> None:
     require("fuse", "root", "loop")
-    backing = btrfs / "nested"
+    backing = btrfs / "passthrough-nested"
     (backing / "d").mkdir(parents=True)
     with loopfs.mount(backing / "inner", "-t", "tmpfs", "none"):
         for name in ("d", "inner"):
@@ -219,7 +219,7 @@ def check_served(mount: Mounted, behind: Path) -> None:
 
 def test_an_overlay_is_served_without_passthrough(btrfs: Path) -> None:
     """ELOOP: it is a stacked filesystem itself."""
-    directory = btrfs / "overlay"
+    directory = btrfs / "passthrough-overlay"
     for name in ("lower", "upper", "work"):
         (directory / name).mkdir(parents=True)
     layers = ",".join(f"{name}dir={directory / name}" for name in ("lower", "upper", "work"))
