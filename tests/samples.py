@@ -21,6 +21,7 @@ HEADER = Header(
     mount="/mnt/copy",
     connection=52,
     policy="reflink",
+    passthrough=False,
 )
 
 

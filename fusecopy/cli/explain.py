@@ -76,7 +76,8 @@ def _of_file(path: Path) -> tuple[Copy, Path]:
             raise FusecopyError(f"{path}: {error.strerror}", "Name a file in a fusecopy mount.") from error
         raise FusecopyError(
             f"{path}: no copy into it is remembered",
-            "Name a file in a fusecopy mount, into which it was copied since the mount began.",
+            "Name a file in a fusecopy mount, into which it was copied since the mount began. With"
+            " passthrough only copies that were asked of the server are remembered.",
         ) from error
     if mount is None:
         raise FusecopyError(f"{path}: its mount is not in this mount namespace")

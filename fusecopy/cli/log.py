@@ -26,7 +26,7 @@ from fusecopy.cli.format import (
     use_colour,
 )
 from fusecopy.dispatch.reader import Line, lines
-from fusecopy.dispatch.records import Copy, Dispatch, Flow, Lost, Note, Policy, Record, Tree
+from fusecopy.dispatch.records import Copy, Dispatch, Flow, Header, Lost, Note, Policy, Record, Tree
 from fusecopy.dispatch.selection import Selection
 from fusecopy.dispatch.summary import Group, Summary
 from fusecopy.errors import LogError, UsageError
@@ -58,6 +58,8 @@ DISPATCHES = get_args(Dispatch)
 COLOURS = {"dispatched": "green", "fallback": "yellow", "refused": "red"}
 
 WIDTH = 79
+
+PASSTHROUGH = "passthrough: the kernel reads and writes by itself; only copy requests are seen"
 
 
 @click.command("log")
@@ -188,7 +190,12 @@ def _show_copies(picked: Iterable[Line], quiet: bool, coloured: bool) -> None:
     page = max(1, shutil.get_terminal_size().lines - 2) if sys.stdout.isatty() else sys.maxsize
     click.echo(header(COPIES))
     shown = 0
+    mount: Header | None = None
     for line in picked:
+        if line.record == mount:
+            continue  # the same mount's, again at the head of its next file
+        if isinstance(line.record, Header):
+            mount = line.record
         for text in _texts(line.record, quiet):
             if shown == page:
                 click.echo(header(COPIES))
@@ -210,6 +217,8 @@ def _texts(record: Record, quiet: bool) -> list[str]:
             return [_flow_row(record)]
         case Tree():
             return [_tree_row(record), *([] if quiet else _explanation(record))]
+        case Header(passthrough=True):
+            return [f"  {PASSTHROUGH}"]
         case Policy():
             return [f"  {record.time[11:19]} policy is now {printable(record.policy)}"]
         case Note():
@@ -221,10 +230,12 @@ def _texts(record: Record, quiet: bool) -> list[str]:
 
 
 def _copy_row(copy: Copy) -> str:
+    """The size of a copy of which nothing was copied is what was asked for."""
+    if copy.copied is None:
+        return _row(copy, "?", copy.dispatch, copy.path, "?")
     unprovable = copy.shared is None and copy.copied
     shared = "?" if unprovable else percent(copy.shared or 0, copy.copied - copy.holes)
-    moved = size(copy.copied or copy.length)
-    return _row(copy, moved, copy.dispatch, copy.path, shared)
+    return _row(copy, size(copy.copied or copy.length), copy.dispatch, copy.path, shared)
 
 
 def _flow_row(flow: Flow) -> str:
@@ -267,6 +278,8 @@ def _show_summary(picked: Iterable[Line], follow: bool) -> None:
     _show_sums(Column("COMM", 26), {printable(comm): group for comm, group in summary.by_program.items()})
     if summary.flows:
         click.echo(f"\n{summary.flows} flows of writes with no source in the mount")
+    if summary.passthrough:
+        click.echo(f"\n{PASSTHROUGH}")
     if summary.lost:
         click.echo(f"\n{summary.lost} records were lost and are not in these sums")
 

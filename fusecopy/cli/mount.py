@@ -87,8 +87,8 @@ def start(
     backing = _checked_backing(backing)
     mountpoint = _checked_mountpoint(mountpoint, backing, replace)
     _check_fuse(asked.forwarded)
-    if "passthrough" in own and os.geteuid() != 0:
-        raise UsageError("kernel passthrough is for root (CAP_SYS_ADMIN)", "mount without --passthrough")
+    if "passthrough" in own:
+        _check_passthrough(own)
     config = _config(backing, mountpoint, own, asked.forwarded)
 
     def serve(ready: Callable[[], None]) -> None:
@@ -222,6 +222,17 @@ def _check_fuse(forwarded: set[str]) -> None:
         raise UsageError(
             "allow_other and allow_root are for root, unless /etc/fuse.conf says otherwise",
             "write the line user_allow_other into /etc/fuse.conf",
+        )
+
+
+def _check_passthrough(own: Given) -> None:
+    if os.geteuid() != 0:
+        raise UsageError("kernel passthrough is for root (CAP_SYS_ADMIN)", "mount without --passthrough")
+    if "noatime" in own:
+        raise UsageError(
+            "noatime and passthrough exclude each other: the kernel opens the backing's files as the program"
+            " did",
+            "leave one of them out, or mount the backing's filesystem with noatime",
         )
 
 

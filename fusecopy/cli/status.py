@@ -21,13 +21,13 @@ def command(mountpoint: str, as_json: bool) -> None:
     The ledger names the operations that were answered with ENOSYS: the kernel does not ask this mount for
     them again, and only a new mount changes that.
     """
-    told = {name: _attribute(mountpoint, name) for name in ("backing", "pid", "log", "policy")}
+    told = {name: _attribute(mountpoint, name) for name in ("backing", "pid", "log", "policy", "passthrough")}
     stats = json.loads(_attribute(mountpoint, "stats"))
     if as_json:
         click.echo(json.dumps({**told, **stats}))
         return
     for name, value in told.items():
-        click.echo(f"{name:<10} {value}")
+        click.echo(f"{name:<11} {value}")
     for line in _lines(stats):
         click.echo(line)
 
@@ -37,13 +37,13 @@ def _lines(stats: dict[str, Any]) -> Iterator[str]:
         f"{count} {dispatch} ({size(stats['bytes'].get(dispatch, 0))})"
         for dispatch, count in stats["copies"].items()
     ]
-    yield f"{'copies':<10} {', '.join(copies) or 'none'}"
-    yield f"{'known':<10} {stats['inodes']} inodes, {stats['open_files']} open files"
-    yield f"{'lost':<10} {stats['lost']} records"
+    yield f"{'copies':<11} {', '.join(copies) or 'none'}"
+    yield f"{'known':<11} {stats['inodes']} inodes, {stats['open_files']} open files"
+    yield f"{'lost':<11} {stats['lost']} records"
     requests = {opcodes.name(int(opcode)): count for opcode, count in stats["requests"].items()}
     ranked = sorted(requests.items(), key=lambda item: -item[1])
-    yield f"{'requests':<10} {', '.join(f'{name} {count}' for name, count in ranked)}"
-    yield f"{'ledger':<10} {'' if stats['ledger'] else 'empty'}".rstrip()
+    yield f"{'requests':<11} {', '.join(f'{name} {count}' for name, count in ranked)}"
+    yield f"{'ledger':<11} {'' if stats['ledger'] else 'empty'}".rstrip()
     for decision in stats["ledger"]:
         cause = f", since record {decision['seq']} of the log" if decision["seq"] else ""
         yield f"  {decision['operation']} answered ENOSYS, for good: {decision['meaning']}{cause}"

@@ -139,6 +139,7 @@ def _stories(recording: Recording, told: Told) -> Iterator[str]:
     for story in told.stories:
         yield from words.story_lines(story, recording)
     yield from words.left_lines(told)
+    yield from words.unseen_lines(recording)
     if lost := words.loss(recording):
         yield f"fusecopy: {lost}"
 
@@ -155,6 +156,7 @@ def _summary(recording: Recording, told: Told) -> Iterator[str]:
         yield row(CALLS, [printable(comm), call, dispatch, str(len(steps)), size(moved(steps))])
     yield ""
     yield from _request_sums(recording)
+    yield from words.unseen_lines(recording)
     if lost := words.loss(recording):
         yield f"\nfusecopy: {lost}; these sums are minima"
 

@@ -92,6 +92,7 @@ SOURCE = """
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <linux/fs.h>
 #include <unistd.h>
 #include "sharing.h"
@@ -133,12 +134,26 @@ struct fc_files {
     int same;
 };
 
+/* The block size that the kernel's alignment rules for clones go by. A stacked filesystem has none of its own
+ * (EINVAL); what lies below goes by its own, which statfs(2) tells. */
+static int fc_block_size(int fd)
+{
+    struct statvfs st;
+    int size;
+
+    if (ioctl(fd, FIGETBSZ, &size) == 0)
+        return size;
+    if (errno == EINVAL && fstatvfs(fd, &st) == 0)
+        return st.f_bsize;
+    return -errno;
+}
+
 /* Two files before a copy, refused as generic_file_rw_checks does (fs/read_write.c, Linux 5.3 to 7.2).
  * block is 0 where the destination does not tell it. */
 static int fc_look(int source, int destination, struct fc_files *files)
 {
     struct stat in, out;
-    int flags;
+    int flags, block;
 
     if (fstat(source, &in) < 0 || fstat(destination, &out) < 0)
         return -errno;
@@ -153,8 +168,8 @@ static int fc_look(int source, int destination, struct fc_files *files)
     files->size_in = in.st_size;
     files->size_out = out.st_size;
     files->same = in.st_dev == out.st_dev && in.st_ino == out.st_ino;
-    if (ioctl(destination, FIGETBSZ, &files->block) < 0)
-        files->block = 0;
+    block = fc_block_size(destination);
+    files->block = block < 0 ? 0 : block;
     return 0;
 }
 
@@ -179,12 +194,6 @@ static int fc_punch_hole(int fd, int64_t offset, int64_t length)
 static int fc_extend(int fd, int64_t offset, int64_t length)
 {
     return fallocate(fd, 0, offset, length) < 0 ? -errno : 0;
-}
-
-static int fc_block_size(int fd)
-{
-    int size;
-    return ioctl(fd, FIGETBSZ, &size) < 0 ? -errno : size;
 }
 
 /* The kernel writes an int although the ioctl's number says long. */

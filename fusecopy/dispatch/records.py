@@ -57,6 +57,7 @@ class Header(msgspec.Struct, frozen=True, tag="header"):
     mount: str
     connection: int
     policy: str
+    passthrough: bool = False
 
 
 class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True, gc=False):
@@ -76,7 +77,7 @@ class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True, gc=False):
     off_in: int
     off_out: int
     length: int
-    copied: int
+    copied: int | None
     dispatch: Dispatch
     path: str
     paths: dict[str, int] = {}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fusecopy.dispatch.records import Copy, Flow, Lost, Record, Requests
+from fusecopy.dispatch.records import Copy, Flow, Header, Lost, Record, Requests
 
 
 @dataclass(slots=True)
@@ -13,9 +13,9 @@ class Group:
     Attributes:
         copies: how many.
         asked: bytes the programs asked for.
-        copied: bytes that were copied.
+        copied: bytes that were copied; copies of which it is not known are not in it.
         shared: bytes proven shared; `unprovable` copies are not in it.
-        unprovable: copies that copied something and of which it is not known how much they share.
+        unprovable: copies that copied something, or may have, and may share some of it.
         rewritten: bytes physically written again; `unmeasured` copies are not in it.
         unmeasured: copies of which it is not known how much was written.
         requests: FUSE requests that served them.
@@ -36,9 +36,9 @@ class Group:
         """Count one copy."""
         self.copies += 1
         self.asked += copy.length
-        self.copied += copy.copied
+        self.copied += copy.copied or 0
         self.shared += copy.shared or 0
-        self.unprovable += copy.shared is None and copy.copied > 0
+        self.unprovable += copy.shared is None and copy.copied != 0
         self.rewritten += copy.rewritten or 0
         self.unmeasured += copy.rewritten is None
         self.requests += count(copy.requests)
@@ -55,6 +55,7 @@ class Summary:
         total: over all copies.
         flows: writes without a known source, which are no copies.
         lost: records that are missing from the log.
+        passthrough: there was a mount whose files the kernel read and wrote by itself.
     """
 
     by_path: dict[tuple[str, str], Group] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Summary:
     total: Group = field(default_factory=Group)
     flows: int = 0
     lost: int = 0
+    passthrough: bool = False
 
     def add(self, record: Record) -> None:
         """Count one record."""
@@ -73,6 +75,8 @@ class Summary:
             self.flows += 1
         elif isinstance(record, Lost):
             self.lost += record.count
+        elif isinstance(record, Header):
+            self.passthrough |= record.passthrough
 
 
 def summarise(records: Iterable[Record]) -> Summary:

@@ -19,7 +19,7 @@ class Tally:
         if not isinstance(record, Copy):
             return
         self._copies[record.dispatch] += 1
-        self._bytes[record.dispatch] += record.copied
+        self._bytes[record.dispatch] += record.copied or 0
         self._shared += record.shared or 0
         self._rewritten += record.rewritten or 0
 

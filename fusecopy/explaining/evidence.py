@@ -131,8 +131,9 @@ def _rule(attempt: Attempt, request: Request) -> Refusal | None:
 
 def _unshared(copy: Copy, request: Request) -> Refusal | None:
     """copy_file_range copies without a word what a clone refuses with an errno."""
-    silent = not copy.cause and copy.shared is not None and copy.shared < copy.copied - copy.holes
-    if not silent or not SHARING.intersection(copy.paths):
+    if copy.cause or copy.shared is None or copy.copied is None:
+        return None
+    if copy.shared >= copy.copied - copy.holes or not SHARING.intersection(copy.paths):
         return None
     return _known(request, Path.COPY_FILE_RANGE, 0)
 

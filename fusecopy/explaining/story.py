@@ -49,7 +49,8 @@ def _dispatch(copy: Copy) -> str:
             return "the kernel sent the server a copy request and the server carried it"
         case "fallback":
             asked = "the server declined" if copy.requests.copies else "the server was not asked"
-            return f"{asked}, and the kernel moved the bytes by its own splice ({_moved(copy)})"
+            moved = "unseen" if copy.copied is None else _moved(copy)
+            return f"{asked}, and the kernel moved the bytes by its own splice ({moved})"
         case "bypassed":
             return f"the program itself moved the bytes by {copy.driver}, asking no offload ({_moved(copy)})"
         case "refused":
@@ -81,11 +82,15 @@ def _result(attempt: Attempt, rule: Refusal | None, cause: str | None) -> str:
 
 
 def _carried(copy: Copy) -> str:
+    if copy.copied is None:
+        return f"unknown, of {copy.length} bytes"
     by = ", ".join(f"{path} {count}" for path, count in copy.paths.items())
     return f"{copy.copied} of {copy.length} bytes" + (f": {by}" if by else "")
 
 
 def _shared(copy: Copy) -> str:
+    if copy.copied is None:
+        return "unknown"
     if not copy.copied:
         return "nothing was copied, so there was nothing to prove"
     if copy.shared is None:

@@ -96,7 +96,7 @@ class Accounts:
         if declined:
             with self._lock:
                 reader = self._readings.of(declined.caller.pid, declined.source, self._still_open())
-            self._reporter.fallback(declined, file.inode, reader, writer)
+            self._reporter.fallback(declined, file.inode, reader, writer, file.unseen)
         elif writer and writer.writes:
             self._settle_writes(file, Side(file.flows.caller(thread), writer, file.size()))
 

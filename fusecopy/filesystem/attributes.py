@@ -5,7 +5,8 @@ from fusecopy.libfuse import Entry
 
 
 def told(inode: Inode, entry: Entry, timeout: float) -> Entry:
-    """The attributes in `entry` as those of `inode`, which the kernel may believe for `timeout` seconds.
+    """The attributes in `entry` as those of `inode`, which the kernel may believe for `timeout` seconds; not
+    at all where others may change them unseen.
 
     st_blocks is the backing's: cp does not offer a file for which st_blocks * 512 < st_size to
     copy_file_range (coreutils 9.1).
@@ -13,6 +14,7 @@ def told(inode: Inode, entry: Entry, timeout: float) -> Entry:
     native = entry.native
     native.number = inode.number
     native.generation = inode.generation
-    native.entry_timeout = native.attr_timeout = timeout
+    native.entry_timeout = timeout
+    native.attr_timeout = 0.0 if inode.mapped else timeout
     inode.told_size = entry.st_size
     return entry

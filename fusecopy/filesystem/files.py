@@ -7,6 +7,8 @@ import errno
 import os
 import stat
 
+import pyfuse3
+
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem._native import lib
 from fusecopy.filesystem.accounts import Accounts
@@ -55,7 +57,12 @@ class Files:
         with self._inodes.borrow(number) as descriptor:
             _check_regular(descriptor)
             fd = self._open(f"/proc/self/fd/{descriptor}", flags & OPEN_FLAGS | os.O_CLOEXEC)
-        return self._add(fd, flags, self._inodes.get(number), ctx)
+        inode = self._inodes.get(number)
+        believed = not inode.mapped
+        opened = self._add(fd, flags, inode, ctx)
+        if believed and inode.mapped:
+            pyfuse3.invalidate_inode(number, attr_only=True)
+        return opened
 
     def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Context) -> tuple[Opened, Entry]:
         """Create and open a file as the caller."""
@@ -65,7 +72,7 @@ class Files:
     def flush(self, fh: int) -> None:
         """What close(2) reports: the backing's own errors of delayed writes, as network filesystems have."""
         file = self._files.get(fh)
-        if any(client.writes for client in file.native.clients()):
+        if file.unseen or any(client.writes for client in file.native.clients()):
             os.close(os.dup(file.fd))
 
     def fsync(self, fh: int, datasync: bool) -> None:
@@ -124,14 +131,20 @@ class Files:
             return os.open(path, flags)
 
     def _add(self, fd: int, flags: int, inode: Inode, ctx: Context) -> Opened:
-        """A file's cached pages are dropped when it is opened again, so that its reads are seen."""
-        file = OpenFile(NativeFile(fd, write_waits=bool(flags & os.O_DSYNC)), inode, ctx.pid)
+        """A file's cached pages are dropped when it is opened again, so that its reads are seen.
+
+        Of a file that the kernel writes by itself it maps the backing's pages (backing_file_mmap, Linux 6.9
+        to 7.2): what is written to those, even after the file is closed, changes times and blocks, and the
+        mount's inode never hears of it. Writable pages take O_RDWR.
+        """
+        backing = self._passthrough.opened(inode, fd)
+        native = NativeFile(fd, write_waits=bool(flags & os.O_DSYNC))
+        file = OpenFile(native, inode, ctx.pid, unseen=backing != 0)
+        if file.unseen and flags & os.O_ACCMODE == os.O_RDWR:
+            inode.mapped = True
         self._files.add(file)
-        return Opened(
-            file.fh,
-            noflush=self._noflush and inode.device == self._inodes.root.device,
-            backing=self._passthrough.opened(inode, fd),
-        )
+        noflush = self._noflush and inode.device == self._inodes.root.device
+        return Opened(file.fh, noflush=noflush, backing=backing)
 
 
 def _check_regular(descriptor: int) -> None:

@@ -51,6 +51,7 @@ class Inode(msgspec.Struct, eq=False, gc=False):
             same number.
         generation: grows when another file takes over device and ino.
         told_size: the size in bytes that the kernel was last told.
+        mapped: programs may write it through mapped pages that the kernel's own inode knows nothing of.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Inode(msgspec.Struct, eq=False, gc=False):
     handle: bytes | None = None
     generation: int = 0
     told_size: int = -1
+    mapped: bool = False
 
     @property
     def parent(self) -> "Inode | None":

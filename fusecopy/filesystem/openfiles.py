@@ -18,15 +18,17 @@ class OpenFile:
         native: what serves its READs and WRITEs and counts them.
         inode: the file.
         opener: the thread that opened it.
+        unseen: the kernel reads and writes it by itself.
         flows: what is known of the copies that go through this handle.
     """
 
-    __slots__ = ("flows", "inode", "native", "opener")
+    __slots__ = ("flows", "inode", "native", "opener", "unseen")
 
-    def __init__(self, native: NativeFile, inode: Inode, opener: int) -> None:
+    def __init__(self, native: NativeFile, inode: Inode, opener: int, unseen: bool) -> None:
         self.native = native
         self.inode = inode
         self.opener = opener
+        self.unseen = unseen
         self.flows = Flows()
 
     @property

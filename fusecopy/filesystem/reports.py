@@ -32,6 +32,8 @@ from fusecopy.observe.caller import UNKNOWN, Caller
 REMEMBERED = 4096
 """Files whose last copy `user.fusecopy.copy` still tells."""
 
+UNSEEN = "With passthrough the kernel moves the bytes from file to file, unseen."
+
 BY_DRIVER: dict[str, Dispatch] = {
     "copy_file_range": "fallback",
     "sendfile": "bypassed",
@@ -92,13 +94,18 @@ class Reporter:
         )
 
     def fallback(
-        self, declined: Declined, destination: Inode, reader: Client | None, writer: Client | None
+        self,
+        declined: Declined,
+        destination: Inode,
+        reader: Client | None,
+        writer: Client | None,
+        unseen: bool,
     ) -> None:
         """Report a copy that the server declined and the kernel, if there were writes, moved.
 
         What else the thread wrote through the same handle afterwards is in the requests, not in the bytes.
+        Where the kernel writes the destination by itself (`unseen`), it is not known what it moved.
         """
-        copied = min(writer.write_bytes, declined.length) if writer else 0
         seq = self._report(
             destination,
             declined.caller,
@@ -108,19 +115,14 @@ class Reporter:
             off_in=declined.off_in,
             off_out=declined.off_out,
             length=declined.length,
-            copied=copied,
             dispatch="fallback",
-            path="kernel-splice" if copied else "-",
-            paths={"kernel-splice": copied} if copied else {},
             attempts=[_attempt(attempt) for attempt in declined.attempts],
-            shared=0,
-            proof="written",
-            rewritten=copied,
-            cause=declined.cause,
+            cause=f"{declined.cause} {UNSEEN}" if unseen else declined.cause,
             remedy=declined.remedy or None,
             requests=_requests(declined.requests, reader, writer),
             driver="copy_file_range",
             paired="request",
+            **_spliced(None if unseen else min(writer.write_bytes, declined.length) if writer else 0),
         )
         if declined.errno == errno.ENOSYS:
             self._undispatched.no_copies(seq)
@@ -262,6 +264,27 @@ def _sharing(parts: Iterable[Sharing]) -> tuple[int | None, int, str]:
     if unprovable:
         return None, holes, str(Proof.UNPROVABLE)
     return shared, holes, next((str(proof) for proof in WEAKEST_FIRST if proof in proofs), "-")
+
+
+class _Spliced(TypedDict):
+    copied: int | None
+    path: str
+    paths: dict[str, int]
+    shared: int | None
+    proof: str
+    rewritten: int | None
+
+
+def _spliced(copied: int | None) -> _Spliced:
+    """What is told of the bytes that the kernel's splice moved; None where it is not known how many."""
+    return _Spliced(
+        copied=copied,
+        path="-" if copied == 0 else "kernel-splice",
+        paths={"kernel-splice": copied} if copied else {},
+        shared=None if copied is None else 0,
+        proof="unprovable" if copied is None else "written",
+        rewritten=copied,
+    )
 
 
 class _Who(TypedDict):

@@ -21,7 +21,7 @@ from fusecopy import __version__, libfuse, mounts
 from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.writer import Writer
-from fusecopy.errors import BackingError, FusecopyError, FuseUnavailableError, UnmountError
+from fusecopy.errors import BackingError, FusecopyError, UnmountError
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.caller import Credentials
 from fusecopy.filesystem.clones import Clones
@@ -132,6 +132,7 @@ class Server:
         credentials = Credentials()
         names = Names(self._inodes, credentials, config.timeout)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
+        self._passthrough = Passthrough(config.passthrough)
         directories = Directories(self._inodes, names, cached=config.timeout > 0)
         trees = Trees(
             self._inodes,
@@ -154,7 +155,7 @@ class Server:
                     credentials,
                     config.noatime,
                     noflush=_closes_silently(config.backing),
-                    passthrough=Passthrough(config.passthrough),
+                    passthrough=self._passthrough,
                 ),
                 directories,
                 self._copies,
@@ -213,11 +214,7 @@ class Server:
     def _begin(self) -> None:
         """Wait for the first answer of the mount, which brings the protocol, and begin the log."""
         os.stat(self._config.mountpoint)
-        if self._config.passthrough and not libfuse.connection().passthrough:
-            raise FuseUnavailableError(
-                f"{self._config.mountpoint}: the kernel has no FUSE passthrough",
-                "it takes Linux 6.9 with CONFIG_FUSE_PASSTHROUGH; mount without --passthrough",
-            )
+        self._passthrough.check(self._config.mountpoint)
         self._log.begin(Writer(self._config.log, self._header()))
 
     async def _signals(self) -> None:
@@ -253,6 +250,7 @@ class Server:
             "backing": lambda: self._config.backing,
             "version": lambda: __version__,
             "policy": lambda: str(self._copies.policy),
+            "passthrough": lambda: "yes" if self._config.passthrough else "no",
             "stats": self._stats,
         }
 
@@ -300,6 +298,7 @@ class Server:
             mount=self._config.mountpoint,
             connection=mount.connection if mount else 0,
             policy=str(self._copies.policy),
+            passthrough=self._config.passthrough,
         )
 
 

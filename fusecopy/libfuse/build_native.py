@@ -51,7 +51,7 @@ struct fusecopy_file { int fd; int write_waits; int client_count; struct fusecop
 struct fusecopy_connection {
     int has_loop; unsigned int want; unsigned int refuse;
     unsigned int major; unsigned int minor; unsigned int max_write;
-    int handles_killpriv; int passthrough;
+    int passthrough;
     uint64_t requests[...];
 };
 struct fusecopy_setattr {

@@ -49,8 +49,8 @@ def _import_global() -> None:
 def _check_version() -> None:
     """Refuse a libfuse whose table of operations may be laid out otherwise than 3.x promises."""
     version = sys.modules[NATIVE].lib.fuse_version()
-    if not 310 <= version < 400:
+    if not 313 <= version < 400:
         raise FuseUnavailableError(
-            f"libfuse reports version {version // 100}.{version % 100}, fusecopy knows 3.10 and later of 3.x",
+            f"libfuse reports version {version // 100}.{version % 100}, fusecopy knows 3.13 and later of 3.x",
             "install libfuse 3 (Debian: apt install fuse3 libfuse3-dev) and build fusecopy again",
         )

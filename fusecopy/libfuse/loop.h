@@ -24,7 +24,7 @@ int fusecopy_in_loop(void);
 struct fuse_in_header;
 void fusecopy_see_init(const struct fuse_in_header *in);
 void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection);
-int fusecopy_amend_replies(struct fuse_session *se, int fd);
+void fusecopy_amend_replies(struct fuse_session *se, int fd);
 void fusecopy_set_backing(struct fuse_file_info *fi, int id);
 
 /* session.c: libfuse's own functions. */

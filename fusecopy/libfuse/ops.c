@@ -40,6 +40,16 @@ static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	on_setattr(req, ino, &change);
 }
 
+static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	on_open(req, ino, fi->flags);
+}
+
+static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	on_create(req, parent, (char *)name, mode, fi->flags);
+}
+
 static void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
 			       fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t len,
 			       int flags)
@@ -158,16 +168,6 @@ static void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	on_rename(req, parent, (char *)name, new_parent, (char *)new_name, flags);
 }
 
-static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	on_open(req, ino, fi->flags);
-}
-
-static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
-{
-	on_create(req, parent, (char *)name, mode, fi->flags);
-}
-
 static void do_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
@@ -219,8 +219,6 @@ static void lay_over_all(struct fuse_lowlevel_ops *ops)
 	ops->unlink = do_unlink;
 	ops->rmdir = do_rmdir;
 	ops->rename = do_rename;
-	ops->open = do_open;
-	ops->create = do_create;
 	ops->flush = do_flush;
 	ops->release = do_release;
 	ops->fsync = do_fsync;
@@ -237,6 +235,8 @@ void fusecopy_lay_over(struct fuse_lowlevel_ops *ops, int has_loop)
 	ops->readdir = do_readdir;
 	ops->readdirplus = do_readdirplus;
 	ops->setattr = do_setattr;
+	ops->open = do_open;
+	ops->create = do_create;
 	ops->copy_file_range = do_copy_file_range;
 	ops->lseek = do_lseek;
 	ops->fallocate = do_fallocate;

@@ -10,8 +10,8 @@
 #define FUSE_USE_VERSION 35
 #include <fuse_lowlevel.h>
 
-#if FUSE_MAJOR_VERSION != 3 || FUSE_MINOR_VERSION < 10
-#error "fusecopy needs libfuse 3.10 or later of the 3.x series"
+#if FUSE_MAJOR_VERSION != 3 || FUSE_MINOR_VERSION < 13
+#error "fusecopy needs libfuse 3.13 (fuse_session_custom_io) or later of the 3.x series"
 #endif
 
 struct libfuse_version;
@@ -55,8 +55,7 @@ struct fusecopy_connection {
 	unsigned int major;  /* the kernel's FUSE protocol, known after INIT */
 	unsigned int minor;
 	unsigned int max_write;
-	int handles_killpriv; /* agreed: the server drops setuid and setgid bits (FUSE_HANDLE_KILLPRIV_V2) */
-	int passthrough;      /* asked for, then agreed: the kernel reads and writes the backing by itself */
+	int passthrough; /* asked for, then agreed: the kernel reads and writes the backing by itself */
 	uint64_t requests[FUSECOPY_OPCODES]; /* received so far, by opcode */
 };
 

@@ -17,7 +17,6 @@
 /* In no header of Debian 12's (Linux 6.1): FUSE_PASSTHROUGH is bit 37 of INIT's flags, in 7.40. */
 #define FLAGS2_PASSTHROUGH (1U << 5)
 #define OPEN_PASSTHROUGH (1U << 7)
-#define MAX_STACK_DEPTH 1
 
 struct backing_map {
 	int32_t fd;
@@ -56,21 +55,18 @@ void fusecopy_see_init(const struct fuse_in_header *in)
 
 void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection)
 {
-	connection->handles_killpriv = !!(conn->capable & FUSE_CAP_HANDLE_KILLPRIV_V2);
 	connection->passthrough &= !!(conn->capable & FUSE_CAP_PASSTHROUGH);
-	if (connection->handles_killpriv)
-		conn->want |= FUSE_CAP_HANDLE_KILLPRIV_V2;
+	conn->want |= conn->capable & FUSE_CAP_HANDLE_KILLPRIV_V2;
 	if (connection->passthrough) {
 		conn->want |= FUSE_CAP_PASSTHROUGH;
-		conn->max_backing_stack_depth = MAX_STACK_DEPTH;
+		conn->max_backing_stack_depth = FUSE_BACKING_STACKED_UNDER;
 	}
 }
 
-int fusecopy_amend_replies(struct fuse_session *se, int fd)
+void fusecopy_amend_replies(struct fuse_session *se, int fd)
 {
 	(void)se;
 	device = fd;
-	return 0;
 }
 
 void fusecopy_set_backing(struct fuse_file_info *fi, int id)
@@ -80,6 +76,10 @@ void fusecopy_set_backing(struct fuse_file_info *fi, int id)
 
 #else
 
+/* No file system that is stacked itself may be the backing, but one may be stacked on the mount. */
+#define MAX_STACK_DEPTH 1
+
+static int amends;
 static uint64_t init_unique;
 static uint32_t kernel_flags, kernel_flags2;
 static uint32_t more_flags, more_flags2;
@@ -98,10 +98,8 @@ void fusecopy_see_init(const struct fuse_in_header *in)
 void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection)
 {
 	(void)conn;
-	connection->handles_killpriv = !!(kernel_flags & FUSE_HANDLE_KILLPRIV_V2);
-	connection->passthrough &= !!(kernel_flags2 & FLAGS2_PASSTHROUGH);
-	if (connection->handles_killpriv)
-		more_flags |= FUSE_HANDLE_KILLPRIV_V2;
+	connection->passthrough &= amends && kernel_flags2 & FLAGS2_PASSTHROUGH;
+	more_flags |= kernel_flags & FUSE_HANDLE_KILLPRIV_V2;
 	if (connection->passthrough) {
 		more_flags |= FUSE_INIT_EXT;
 		more_flags2 |= FLAGS2_PASSTHROUGH;
@@ -150,12 +148,13 @@ static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
 	return read(fd, buf, size);
 }
 
-int fusecopy_amend_replies(struct fuse_session *se, int fd)
+/* A libfuse may refuse the hook; then the kernel is told nothing of this. */
+void fusecopy_amend_replies(struct fuse_session *se, int fd)
 {
 	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
 
 	device = fd;
-	return fuse_session_custom_io(se, &io, fd);
+	amends = fuse_session_custom_io(se, &io, fd) == 0;
 }
 
 #endif

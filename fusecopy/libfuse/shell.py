@@ -8,7 +8,6 @@ from typing import Any, ParamSpec, TypeVar
 import pyfuse3
 import trio
 
-from fusecopy.libfuse.entries import Opened
 from fusecopy.libfuse.failures import errno_of
 from fusecopy.libfuse.operations import Operations
 
@@ -100,15 +99,6 @@ class Shell(pyfuse3.Operations):
     async def removexattr(self, inode: int, name: bytes, ctx: Any) -> None:
         await self._run(self._plain.removexattr, inode, name)
 
-    async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        return _file_info(await self._run(self._plain.open, inode, flags, ctx))
-
-    async def create(
-        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: Any
-    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        opened, entry = await self._run(self._plain.create, parent_inode, name, mode, flags, ctx)
-        return _file_info(opened), entry.for_pyfuse3()
-
     async def flush(self, fh: int) -> None:
         await self._run(self._plain.flush, fh)
 
@@ -139,7 +129,3 @@ def _answer(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return function(*args, **kwargs)
     except Exception as error:
         raise pyfuse3.FUSEError(errno_of(error, function)) from None
-
-
-def _file_info(opened: Opened) -> pyfuse3.FileInfo:
-    return pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_cache)

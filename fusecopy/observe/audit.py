@@ -12,6 +12,7 @@ from fusecopy import mounts
 from fusecopy.copying import errnos
 from fusecopy.copying.sharing import shared_bytes
 from fusecopy.dispatch.records import Copy
+from fusecopy.observe import words
 from fusecopy.observe.calls import COPIES, Call, Request
 from fusecopy.observe.recording import Recording
 from fusecopy.observe.stories import Step, Told, errors, moved, overlapping
@@ -44,7 +45,7 @@ Judge = Callable[[Recording, Told], Iterator[Check]]
 
 def judge(recording: Recording, told: Told) -> list[Check]:
     """Every check of a recording."""
-    judges: list[Judge] = [_program_and_kernel, _twice, _kernel_and_server, _written, _shared]
+    judges: list[Judge] = [_program_and_kernel, _twice, _kernel_and_server, _written, _shared, _unseen]
     return [check for each in judges for check in each(recording, told)]
 
 
@@ -52,7 +53,9 @@ def _program_and_kernel(recording: Recording, told: Told) -> Iterator[Check]:
     """What a call returned, against what the kernel's requests during the call amount to."""
     for step in _steps(told):
         if step.call and _leaves_bytes(step, step.call):
-            yield _compare("program and kernel", _who(step), *_sides(step, step.call))
+            passed = step.mount is not None and step.mount.passthrough
+            unseen = "passthrough, no request shows it" if passed else "no request shows it"
+            yield _compare("program and kernel", _who(step), *_sides(step, step.call), unseen)
 
 
 def _leaves_bytes(step: Step, call: Call) -> bool:
@@ -124,7 +127,8 @@ def _kernel_and_server(recording: Recording, told: Told) -> Iterator[Check]:
             )
     for record, steps in records.values():
         if record.driver in ("copy_file_range", "sendfile", "splice"):
-            yield _compare(what, _who(steps[0]), _seen(steps), _recorded(record))
+            why = "passthrough, the record cannot say how many"
+            yield _compare(what, _who(steps[0]), _seen(steps), _recorded(record), why)
     for mount, left in told.left:
         if left.pid in recording.family.pids:
             # A call that fusecopy run serves is answered before the tracepoints of system calls, and those of
@@ -140,7 +144,9 @@ def _seen(steps: list[Step]) -> str:
     return f"{steps[0].dispatch}, {moved(steps)} bytes, {copies} copy requests"
 
 
-def _recorded(record: Copy) -> str:
+def _recorded(record: Copy) -> str | None:
+    if record.copied is None:
+        return None
     return f"{record.dispatch}, {record.copied} bytes, {record.requests.copies} copy requests"
 
 
@@ -180,6 +186,13 @@ def _shared(recording: Recording, told: Told) -> Iterator[Check]:
                 yield _compare("server and extents", who, f"{record.shared} bytes shared", now, unseen)
 
 
+def _unseen(recording: Recording, told: Told) -> Iterator[Check]:
+    """What no request shows, so that nothing above has looked at it."""
+    for mount in recording.mounts:
+        if mount.passthrough:
+            yield Check("reads and writes", None, f"{mount.mountpoint}: {words.UNSEEN}")
+
+
 def _shared_now(record: Copy, backing: bytes) -> str | None:
     """None where a file is gone or was changed since."""
     # A source in another mount has an absolute path, and extents only behind that.
@@ -187,7 +200,7 @@ def _shared_now(record: Copy, backing: bytes) -> str | None:
     destination = os.path.join(backing, _path(record.dst, record.dst_b64))
     limit = (datetime.fromisoformat(record.time) + CLOCK_TICK).timestamp()
     with suppress(OSError), open(source, "rb") as theirs, open(destination, "rb") as ours:
-        if max(os.fstat(file.fileno()).st_mtime for file in (theirs, ours)) > limit:
+        if record.copied is None or max(os.fstat(file.fileno()).st_mtime for file in (theirs, ours)) > limit:
             return None
         fds = (theirs.fileno(), record.off_in, ours.fileno(), record.off_out, record.copied)
         return f"{shared_bytes(*fds).shared} bytes shared"
@@ -198,7 +211,7 @@ def _path(text: str, encoded: str | None) -> bytes:
     return base64.b64decode(encoded) if encoded else os.fsencode(text)
 
 
-def _compare(what: str, who: str, one: str, other: str | None, unseen: str = "no request shows it") -> Check:
+def _compare(what: str, who: str, one: str, other: str | None, unseen: str = "") -> Check:
     if other is None:
         return Check(what, None, f"{who}: {one}; {unseen}")
     return Check(what, True) if one == other else Check(what, False, f"{who}: {one} against {other}")

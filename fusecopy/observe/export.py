@@ -28,6 +28,7 @@ def json_lines(recording: Recording, told: Told) -> Iterator[str]:
         {
             "type": "end",
             "status": recording.status,
+            "passthrough": [mount.mountpoint for mount in recording.mounts if mount.passthrough],
             "lost_events": recording.lost_events,
             "lost_records": recording.lost_records,
         }

@@ -269,7 +269,10 @@ def _is_driven(step: Step, record: Copy | Flow) -> bool:
 
 
 def _bytes(record: Copy | Flow) -> int:
-    return record.copied if isinstance(record, Copy) else record.requests.write_bytes
+    """Bytes that a record tells of; where it is not known how many were copied, those asked for."""
+    if isinstance(record, Flow):
+        return record.requests.write_bytes
+    return record.length if record.copied is None else record.copied
 
 
 def _begun(record: Copy | Flow) -> int:

@@ -18,6 +18,7 @@ GREETING_SECONDS = 5.0
 
 LOG = "user.fusecopy.log"
 BACKING = "user.fusecopy.backing"
+PASSTHROUGH = "user.fusecopy.passthrough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,14 @@ class Watched:
         connection: the number that the kernel's events have.
         log: the dispatch log; None where the server is not fusecopy.
         backing: the directory served; None likewise.
+        passthrough: the kernel reads and writes its files by itself, without a request.
     """
 
     mountpoint: str
     connection: int
     log: Path | None = None
     backing: str | None = None
+    passthrough: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,9 @@ def greet(mount: mounts.Mount) -> Watched:
         try:
             os.statvfs(mount.mountpoint)  # the kernel never answers it from a cache
             log, backing = _attribute(mount.mountpoint, LOG), _attribute(mount.mountpoint, BACKING)
-            answers.append(Watched(mount.mountpoint, mount.connection, Path(log) if log else None, backing))
+            passthrough = _attribute(mount.mountpoint, PASSTHROUGH) == "yes"
+            path = Path(log) if log else None
+            answers.append(Watched(mount.mountpoint, mount.connection, path, backing, passthrough))
         except OSError as error:
             failures.append(error)
 

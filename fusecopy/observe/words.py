@@ -9,6 +9,8 @@ from fusecopy.observe.calls import COPIES, Call, Request
 from fusecopy.observe.recording import Recording
 from fusecopy.observe.stories import MOVES, Step, Story, Told, errors, moved, overlapping
 
+UNSEEN = "passthrough, so reads, writes, sendfile and splice send no requests"
+
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 WHOLE_FILE = 1 << 62
@@ -40,6 +42,11 @@ def left_lines(told: Told) -> Iterator[str]:
     for mount, record in told.left:
         yield _printable(f"{record.comm}[{record.pid}] {_files(record)} in {mount.mountpoint}")
         yield f"    server: {_recorded(record)}"
+
+
+def unseen_lines(recording: Recording) -> Iterator[str]:
+    """Mounts in which more may have been moved than a trace shows."""
+    yield from (f"{mount.mountpoint}: {UNSEEN}" for mount in recording.mounts if mount.passthrough)
 
 
 def loss(recording: Recording) -> str:
@@ -147,6 +154,8 @@ def _recorded(record: Copy | Flow) -> str:
     if isinstance(record, Flow):
         return f"{amount(record.requests.write_bytes)} written, no source seen in the mount ({record.driver})"
     paths = ", ".join(f"{path} {amount(count)}" for path, count in record.paths.items())
+    if record.copied is None:
+        paths = f"{record.path}, unknown how much"
     parts = [record.dispatch, *([paths] if paths else []), *([record.errno] if record.errno else [])]
     if record.dispatch == "dispatched":
         known = "unprovable" if record.shared is None else amount(record.shared)

@@ -200,9 +200,8 @@ def test_source_closed_meanwhile_is_not_cloned(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "a", os.O_RDONLY)
     st = os.fstat(fd)
     opened = OpenFiles()
-    file = OpenFile(
-        NativeFile(fd), Inode(ROOT, st.st_dev, st.st_ino, (None, b"a"), fd, lookups=1, kept=True), 0
-    )
+    inode = Inode(ROOT, st.st_dev, st.st_ino, (None, b"a"), fd, lookups=1, kept=True)
+    file = OpenFile(NativeFile(fd), inode, 0, unseen=False)
     opened.add(file)
     with opened.borrowed(file) as borrowed:
         assert os.path.sameopenfile(fd, borrowed)

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import require
-from tests.mount.sides import Sides
+from tests.mount.sides import Sides, data_requests
 from tests.mounted import Mounted, mounted
+
+WAYS: list[tuple[str, ...]] = [(), ("--passthrough",)]
 
 _serial = itertools.count()
 
@@ -27,10 +29,27 @@ def btrfs_mount(btrfs: Path) -> Iterator[Mounted]:
     yield from _serve(btrfs)
 
 
-def _serve(filesystem: Path) -> Iterator[Mounted]:
+@pytest.fixture(
+    scope="module", params=[(kind, *words) for kind in ("btrfs", "xfs", "ext4") for words in WAYS], ids=str
+)
+def any_mount(request: pytest.FixtureRequest) -> Iterator[Mounted]:
+    """A mount of root's, for all users, on each of the three filesystems, with and without passthrough."""
+    require("fuse", "root", "loop")
+    kind, *arguments = request.param
+    yield from _serve(request.getfixturevalue(kind), *arguments)
+
+
+@pytest.fixture(scope="module", params=["btrfs", "xfs", "ext4"])
+def passthrough_mount(request: pytest.FixtureRequest) -> Iterator[Mounted]:
+    """A mount of root's, for all users, with kernel passthrough, on each of the three filesystems."""
+    require("fuse", "root", "loop")
+    yield from _serve(request.getfixturevalue(request.param), "--passthrough")
+
+
+def _serve(filesystem: Path, *arguments: str) -> Iterator[Mounted]:
     backing = filesystem / f"served{next(_serial)}"
     backing.mkdir()
-    with mounted(backing, "-o", "allow_other") as mount:
+    with mounted(backing, "-o", "allow_other", *arguments) as mount:
         yield mount
 
 
@@ -41,9 +60,23 @@ def sides(shared_mount: Mounted) -> Sides:
 
 
 @pytest.fixture
+def any_sides(any_mount: Mounted) -> Sides:
+    """A fresh directory in an ordinary mount, and in one with passthrough, on each of the filesystems."""
+    return _fresh(any_mount)
+
+
+@pytest.fixture
 def btrfs_sides(btrfs_mount: Mounted) -> Sides:
     """A fresh directory in a mount on btrfs, open to everybody."""
     return _fresh(btrfs_mount)
+
+
+@pytest.fixture
+def passthrough_sides(passthrough_mount: Mounted) -> Iterator[Sides]:
+    """A fresh directory in such a mount; in the end the server must have read and written nothing."""
+    before = data_requests(passthrough_mount)
+    yield _fresh(passthrough_mount)
+    assert data_requests(passthrough_mount) == before
 
 
 def _fresh(mount: Mounted) -> Sides:

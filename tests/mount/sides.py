@@ -1,9 +1,11 @@
 """One directory seen through a mount, and one beside it on the same filesystem to compare with."""
 
 import errno
+import json
 import os
 import pickle
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.mounted import Mounted
+from tests.tracepoints import READ, WRITE
 
 Act = Callable[[Path], Any]
 
@@ -103,3 +106,15 @@ def data_map(fd: int) -> list[tuple[int, int]]:
         end = os.lseek(fd, start, os.SEEK_HOLE)
         stretches.append((start, end))
     return stretches
+
+
+def requests(mount: Mounted) -> Counter[int]:
+    """Requests that a server has received so far, by opcode; this question, of GETXATTRs, among them."""
+    received = json.loads(mount.attribute("stats"))["requests"]
+    return Counter({int(opcode): count for opcode, count in received.items()})
+
+
+def data_requests(mount: Mounted) -> int:
+    """READs and WRITEs that a server has received so far."""
+    received = requests(mount)
+    return received[READ] + received[WRITE]

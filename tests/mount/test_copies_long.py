@@ -129,6 +129,7 @@ def test_second_sigterm_ends_a_copy_under_way_short_and_in_order(backing: Path) 
     count, last = said.split(maxsplit=1)
     # The next request of the program was waiting already when the connection went, or came later.
     assert last in ("Software caused connection abort\n", "Transport endpoint is not connected\n")
+    assert copy.copied is not None
     assert 0 < int(count) == copy.copied < SIZE
     assert copy.attempts[-1].reason == "interrupted"
     with (backing / "a").open("rb") as a, (backing / "b").open("rb") as b:

@@ -55,7 +55,7 @@ def test_big_endian_machines_are_refused(unloaded: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "known"), [(309, False), (310, True), (318, True), (399, True), (400, False)]
+    ("version", "known"), [(312, False), (313, True), (318, True), (399, True), (400, False)]
 )
 def test_unknown_series_of_libfuse_are_refused(
     monkeypatch: pytest.MonkeyPatch, version: int, known: bool

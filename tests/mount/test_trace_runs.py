@@ -137,7 +137,7 @@ def test_json_has_an_object_for_each_copy(mount: Mounted) -> None:
     assert [(step["call"], step["dispatch"], step["write_bytes"]) for step in second["steps"]] == [
         (None, "bypassed", MIB)
     ]
-    assert end == {"type": "end", "status": 0, "lost_events": 0, "lost_records": 0}
+    assert end == {"type": "end", "status": 0, "passthrough": [], "lost_events": 0, "lost_records": 0}
 
 
 def test_the_summary_counts_by_program(mount: Mounted) -> None:

@@ -48,6 +48,7 @@ PROMISED = {
         "mount": TEXT,
         "connection": NUMBER,
         "policy": TEXT,
+        "passthrough": "bool",
     },
     "Copy": {
         "seq": NUMBER,
@@ -64,7 +65,7 @@ PROMISED = {
         "off_in": NUMBER,
         "off_out": NUMBER,
         "length": NUMBER,
-        "copied": NUMBER,
+        "copied": MAYBE_NUMBER,
         "dispatch": DISPATCH,
         "path": TEXT,
         "paths": "dict[str, int]",
