@@ -159,7 +159,7 @@ def test_files_changed_since_are_not_judged(mount: Mounted) -> None:
 def test_lost_events_are_no_agreement(mount: Mounted) -> None:
     """While the tracer is stopped nobody takes the events out of its buffer of one page."""
     mount.policy("decline=eopnotsupp")
-    fill(mount.backing / "big", 16 * MIB)
+    fill(mount.backing / "big", 64 * MIB)
     command = f"kill -STOP $PPID; cp {mount.path}/big {mount.path}/b; kill -CONT $PPID"
     done = run("audit", ["sh", "-c", command], points=[mount.path], options=["--buffer", "4"])
     assert re.search(r"^lost: [1-9]\d* events of the kernel were lost", done.stderr, re.MULTILINE)
