@@ -74,7 +74,7 @@ PEERS = (
     Peer("native", "", Kind.NATIVE),
     _ours("fusecopy", "-o", "allow_other"),
     _ours("fusecopy:private"),
-    _ours("fusecopy:timeout=3600", "-o", "allow_other,timeout=3600"),
+    _ours("fusecopy:coherent", "-o", "allow_other", "--coherent"),
     _ours("fusecopy:passthrough", "-o", "allow_other", "--passthrough"),
     _ours("fusecopy:no-inner-loop", "-o", "allow_other", "--no-inner-loop"),
     _ours("fusecopy:declines", "-o", "allow_other", "--decline", "eopnotsupp", offloads=False),
