@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -94,6 +95,23 @@ def test_many_clients_at_once_are_answered_right(backing: Path) -> None:
                 done.result(120)
         copies = mount.copies(16 * 40)
         assert {(copy.dispatch, copy.copied == copy.length) for copy in copies} == {("dispatched", True)}
+
+
+def test_requests_that_no_operation_serves_are_answered_too(backing: Path) -> None:
+    """They are left to pyfuse3, on trio's thread; its handlers must not run on any other."""
+    with mounted(backing) as mount:
+        (mount.path / "f").write_bytes(b"x")
+        with opened(mount.path / "f", os.O_RDWR) as file:
+            poll = select.poll()
+            poll.register(file, select.POLLIN | select.POLLOUT)
+            assert poll.poll(0) == [(file, select.POLLIN | select.POLLOUT)]
+            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            with pytest.raises(OSError, match="Inappropriate ioctl"):
+                fcntl.ioctl(file, 0x80087601, bytes(8))
+        assert os.access(mount.path / "f", os.W_OK)
+        assert os.statvfs(mount.path).f_blocks == os.statvfs(backing).f_blocks
+        assert (mount.path / "f").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("inner", [True, False] if INNER_LOOP else [False])
