@@ -48,7 +48,7 @@ def two(
 ) -> Iterator[tuple[Mounted, Mounted]]:
     """Mounts of two fresh directories, the first with the file `a`; the prefix is the second's server's, what
     is expected the first's."""
-    behind = one / "one", other / "two"
+    behind = one / "of-two-mounts", other / "and-the-other"
     for directory in behind:
         directory.mkdir()
         directory.chmod(0o777)

@@ -1,6 +1,7 @@
 """The libfuse layer: when it may be loaded, opcode 53, reads that wait, requests that vanish."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,6 +108,10 @@ def traced(ext4: Path, tmp_path: Path) -> Path:
     return backing
 
 
+SHORT = re.compile(r", \d{1,3}, 0\)")
+"""A read of a line in /proc, to see who the caller is."""
+
+
 def served(trace: Path) -> list[str]:
     """The trace from the first read that the server served; before it the program was loaded."""
     lines = trace.read_text().splitlines()
@@ -129,7 +134,7 @@ def test_cold_reads_wait_in_a_thread_and_are_right(traced: Path, tmp_path: Path)
     lines = served(trace)
     assert any("preadv2" in line and "RWF_NOWAIT" in line and "EAGAIN" in line for line in lines)
     quick = {line.split()[0] for line in lines if "preadv2(" in line}
-    slow = {line.split()[0] for line in lines if "pread64(" in line}
+    slow = {line.split()[0] for line in lines if "pread64(" in line and not SHORT.search(line)}
     assert len(slow) > 1
     if not INNER_LOOP:  # whose threads read on where they could not wait on trio's
         assert len(quick) == 1
