@@ -204,7 +204,7 @@ def _cloned(tree: str, number: int) -> Workload:
     return Workload(
         f"clone-{tree}",
         f"fusecopy clone -r of {_tree_words(tree, number)}; native: cp -r --reflink=always",
-        _run("fusecopy", "clone", "-r", tree, f"out/{tree}"),
+        _run("fusecopy", "clone", "-q", "-r", tree, f"out/{tree}"),
         native=_run("cp", "-r", "--reflink=always", tree, f"out/{tree}"),
         same=(Same(tree, f"out/{tree}"),),
         units=number,
