@@ -59,7 +59,7 @@ def command(
 
     Returns once the mount answers. Then copy inside it, and read what carried each copy with
     `fusecopy log MOUNTPOINT`. Options of -o: libfuse's (allow_other, ro, ...), noatime, strict,
-    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, passthrough, no-inner-loop, and
+    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, kernel_cache, passthrough, no-inner-loop, and
     timeout=SECONDS for which the kernel may believe names, attributes and listings (3600 as long as
     nobody else changes the backing; 0 with coherent).
     """
@@ -89,6 +89,11 @@ def start(
     _check_fuse(asked.forwarded)
     if "passthrough" in own:
         _check_passthrough(own)
+    if {"coherent", "kernel_cache"} <= own.keys():
+        raise UsageError(
+            "coherent and kernel_cache exclude each other: pages that others change cannot be kept",
+            "leave one of them out",
+        )
     config = _config(backing, mountpoint, own, asked.forwarded)
 
     def serve(ready: Callable[[], None]) -> None:
@@ -142,6 +147,7 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         options=frozenset({f"fsname={fsname}", "subtype=fusecopy", "default_permissions"} | forwarded),
         timeout=_timeout(own),
         noatime="noatime" in own,
+        kernel_cache="kernel_cache" in own,
         loop="no-inner-loop" not in own,
         passthrough="passthrough" in own,
     )

@@ -25,7 +25,7 @@ FORWARDED = {
 }
 FORWARDED_WITH_VALUE = {"max_read"}
 OWN = {"log", "paths", "decline", "refuse", "timeout"}
-OWN_FLAGS = {"strict", "noatime", "coherent", "no-inner-loop", "passthrough"}
+OWN_FLAGS = {"strict", "noatime", "coherent", "kernel_cache", "no-inner-loop", "passthrough"}
 SWALLOWED = {
     "user",
     "users",

@@ -6,6 +6,7 @@ READ and WRITE are served by the native layer. Methods block, raise OSError, and
 import errno
 import os
 import stat
+from dataclasses import dataclass
 
 import pyfuse3
 
@@ -27,6 +28,21 @@ WRITE_IOCTLS = (lib.FS_IOC_SETFLAGS, lib.FS_IOC_FSSETXATTR)
 """Inode flags and project ids, as lsattr and chattr use them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How files are opened.
+
+    Attributes:
+        noatime: reading leaves the backing's access times alone, where the server may do so.
+        noflush: closing a file of the backing's filesystem reports nothing.
+        keep_cache: pages that the kernel knows from before are still right.
+    """
+
+    noatime: bool
+    noflush: bool
+    keep_cache: bool
+
+
 class Files:
     """Operations on open files."""
 
@@ -37,19 +53,16 @@ class Files:
         files: OpenFiles,
         accounts: Accounts,
         credentials: Credentials,
-        noatime: bool,
-        noflush: bool,
+        how: "Opening",
         passthrough: Passthrough,
     ) -> None:
-        """With `noatime`, reading leaves the backing's access times alone where the server may do so; with
-        `noflush` closing a file of the backing's filesystem reports nothing."""
         self._inodes = inodes
         self._names = names
         self._files = files
         self._accounts = accounts
         self._credentials = credentials
-        self._noatime = os.O_NOATIME if noatime else 0
-        self._noflush = noflush
+        self._noatime = os.O_NOATIME if how.noatime else 0
+        self._how = how
         self._passthrough = passthrough
 
     def open(self, number: int, flags: int, ctx: Context) -> Opened:
@@ -131,7 +144,8 @@ class Files:
             return os.open(path, flags)
 
     def _add(self, fd: int, flags: int, inode: Inode, ctx: Context) -> Opened:
-        """A file's cached pages are dropped when it is opened again, so that its reads are seen.
+        """A file's cached pages are dropped when it is opened again, unless they are asked to be kept: its
+        reads would not be seen.
 
         Of a file that the kernel writes by itself it maps the backing's pages (backing_file_mmap, Linux 6.9
         to 7.2): what is written to those, even after the file is closed, changes times and blocks, and the
@@ -143,8 +157,10 @@ class Files:
         if file.unseen and flags & os.O_ACCMODE == os.O_RDWR:
             inode.mapped = True
         self._files.add(file)
-        noflush = self._noflush and inode.device == self._inodes.root.device
-        return Opened(file.fh, noflush=noflush, backing=backing)
+        noflush = self._how.noflush and inode.device == self._inodes.root.device
+        # Who keeps pages and is read by the kernel itself gets EIO (fs/fuse/iomode.c, Linux 6.9 to 7.2).
+        keep_cache = self._how.keep_cache and not backing
+        return Opened(file.fh, keep_cache=keep_cache, noflush=noflush, backing=backing)
 
 
 def _check_regular(descriptor: int) -> None:

@@ -28,7 +28,7 @@ from fusecopy.filesystem.clones import Clones
 from fusecopy.filesystem.control import Announcements, Control
 from fusecopy.filesystem.copies import Copies
 from fusecopy.filesystem.directories import Directories
-from fusecopy.filesystem.files import Files
+from fusecopy.filesystem.files import Files, Opening
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
@@ -65,6 +65,7 @@ class Config:
         options: words for libfuse and the kernel.
         timeout: seconds for which the kernel may believe names, attributes and listings without asking.
         noatime: leave the backing's access times alone.
+        kernel_cache: keep a file's pages when it is opened again.
         loop: answer requests by the request loop; otherwise by pyfuse3's.
         passthrough: have the kernel read and write files by itself.
     """
@@ -76,6 +77,7 @@ class Config:
     options: frozenset[str]
     timeout: float
     noatime: bool
+    kernel_cache: bool
     loop: bool
     passthrough: bool
 
@@ -153,8 +155,7 @@ class Server:
                     self._files,
                     self._accounts,
                     credentials,
-                    config.noatime,
-                    noflush=_closes_silently(config.backing),
+                    Opening(config.noatime, _closes_silently(config.backing), config.kernel_cache),
                     passthrough=self._passthrough,
                 ),
                 directories,

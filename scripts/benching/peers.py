@@ -74,6 +74,7 @@ PEERS = (
     Peer("native", "", Kind.NATIVE),
     _ours("fusecopy", "-o", "allow_other"),
     _ours("fusecopy:private"),
+    _ours("fusecopy:kernel_cache", "-o", "allow_other,kernel_cache"),
     _ours("fusecopy:coherent", "-o", "allow_other", "--coherent"),
     _ours("fusecopy:passthrough", "-o", "allow_other", "--passthrough"),
     _ours("fusecopy:no-inner-loop", "-o", "allow_other", "--no-inner-loop"),

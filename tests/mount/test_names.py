@@ -213,6 +213,30 @@ def test_what_others_change_on_the_backing_is_found_anew(
         assert sorted(os.listdir(mount.path)) == ["f", "new"]
 
 
+def test_cached_pages_are_kept_if_asked_for(btrfs: Path, tmp_path: Path) -> None:
+    """And are right after writes, truncations, copies and clones through the mount."""
+    require("fuse")
+    backing = btrfs / tmp_path.name
+    backing.mkdir()
+    with mounted(backing, "-o", "kernel_cache") as mount:
+        a, b = mount.path / "a", mount.path / "b"
+        a.write_bytes(b"a" * 8192)
+        b.write_bytes(b"b" * 8192)
+        reads: list[int] = []
+        for _ in range(3):
+            assert (a.read_bytes(), b.read_bytes()) == (b"a" * 8192, b"b" * 8192)
+            reads.append(json.loads(mount.attribute("stats"))["requests"].get("15", 0))
+        assert reads[0] == reads[2]
+        with opened(a) as source, opened(b, os.O_WRONLY) as destination:
+            assert os.copy_file_range(source, destination, 4096) == 4096
+        assert b.read_bytes() == b"a" * 4096 + b"b" * 4096
+        os.truncate(b, 5000)
+        assert b.read_bytes() == b"a" * 4096 + b"b" * 904
+        with b.open("ab") as file:
+            file.write(b"end")
+        assert b.read_bytes() == (backing / "b").read_bytes() == b"a" * 4096 + b"b" * 904 + b"end"
+
+
 def test_an_exclusive_mount_asks_once(btrfs: Path, tmp_path: Path) -> None:
     """Nobody else changes the backing: what was looked up, listed or found missing is not asked again."""
     require("fuse")
