@@ -17,7 +17,7 @@ import pyfuse3
 import trio
 
 from fusecopy.errors import FuseUnavailableError, MountRefusedError
-from fusecopy.libfuse import handlers
+from fusecopy.libfuse import answers, handlers
 from fusecopy.libfuse._native import ffi, lib
 from fusecopy.libfuse.operations import Operations
 from fusecopy.libfuse.shell import Shell
@@ -58,23 +58,24 @@ class _Session:
 
     def __init__(self, operations: Operations, has_loop: bool) -> None:
         self.operations = operations
+        self.answers = answers.Answers(operations)
         self.has_loop = has_loop
         self.nursery: trio.Nursery | None = None
         self._task_threads = trio.CapacityLimiter(TASK_THREADS)
         self._lock = threading.Lock()
         self._serving: set[threading.Thread] = set()
 
-    def take(self, request: "ffi.CData", task: handlers.Task, *args: Any) -> None:
+    def take(self, request: "ffi.CData", task: answers.Task, *args: Any) -> None:
         """Run `task`, which answers `request`: here, on a thread of the loop, or in one of trio's."""
         if self.has_loop:
-            handlers.answer(request, task, *args)
+            answers.answer(request, task, *args)
         elif self.nursery is None:
             lib.fuse_reply_err(request, EIO)
         else:
             self.nursery.start_soon(self._in_thread, request, task, *args)
 
-    async def _in_thread(self, request: "ffi.CData", task: handlers.Task, *args: Any) -> None:
-        run = partial(handlers.answer, request, task, *args)
+    async def _in_thread(self, request: "ffi.CData", task: answers.Task, *args: Any) -> None:
+        run = partial(answers.answer, request, task, *args)
         with trio.CancelScope(shield=True):  # whoever asked gets an answer
             await trio.to_thread.run_sync(run, limiter=self._task_threads)
 
