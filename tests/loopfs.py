@@ -13,7 +13,7 @@ MKFS = {
     "ext4": ("mkfs.ext4", "-q", "-F", "-b", "4096"),
 }
 
-SIZES = {"btrfs": 512 * MIB, "xfs": 320 * MIB, "ext4": 256 * MIB}
+SIZES = {"btrfs": 1024 * MIB, "xfs": 320 * MIB, "ext4": 256 * MIB}
 """mkfs.xfs makes nothing below 300 MiB. The images are sparse and take a few MiB."""
 
 
