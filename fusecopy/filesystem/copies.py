@@ -244,7 +244,7 @@ def _cut(source: OpenFile, end: int) -> Refusal | None:
         0,
         f"The request ended at {end} bytes, the source's size as the kernel was last told; it has {size}"
         " now.",
-        "Have the size looked up after the source has grown: stat it in the mount, or mount with timeout=0.",
+        "Have the size looked up after the source has grown: stat it in the mount, or mount with --coherent.",
     )
 
 

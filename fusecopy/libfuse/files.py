@@ -40,7 +40,8 @@ class NativeFile:
     __slots__ = ("_file", "fd", "fh")
 
     def __init__(self, fd: int, write_waits: bool = False) -> None:
-        """Serve `fd`; with `write_waits` (O_SYNC, O_DSYNC) every write goes to a worker thread."""
+        """Serve `fd`; with `write_waits` (O_SYNC, O_DSYNC) pyfuse3's loop leaves every write to a worker
+        thread."""
         self._file = ffi.new("struct fusecopy_file *")
         self._file.fd = self.fd = fd
         self._file.write_waits = write_waits
