@@ -140,13 +140,20 @@ int fuse_session_fd(struct fuse_session *se)
 	return connection.has_loop ? fusecopy_begin_loop(se, fd) : fd;
 }
 
+/* libfuse knows ENODEV as the end; a connection that was ended while requests were under way, or by force, may say
+ * ECONNABORTED (fs/fuse/dev.c), which pyfuse3 would take for a fault and raise. */
 int fusecopy_real_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
 {
 	static int (*call)(struct fuse_session *, struct fuse_buf *);
+	int result;
 
 	if (!call)
 		call = real("fuse_session_receive_buf", "FUSE_3.0");
-	return call(se, buf);
+	result = call(se, buf);
+	if (result != -ECONNABORTED)
+		return result;
+	fuse_session_exit(se);
+	return 0;
 }
 
 /* EINTR is what pyfuse3 takes as "again". */

@@ -6,7 +6,7 @@ import select
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,8 @@ def test_the_inner_loop_can_be_switched_off(backing: Path, inner: bool) -> None:
     with mounted(backing, *([] if inner else ["-o", "no-inner-loop"])) as mount:
         (mount.path / "f").write_bytes(b"x")
         assert (mount.path / "f").read_bytes() == b"x"
-        descriptors = Path(f"/proc/{mount.process.pid}/fd")
-        held = {os.readlink(descriptor) for descriptor in descriptors.iterdir()}
+        held = set()
+        for descriptor in Path(f"/proc/{mount.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                held.add(os.readlink(descriptor))
         assert ("anon_inode:[eventfd]" in held) is inner
