@@ -39,9 +39,16 @@ class Clones:
     """
 
     def __init__(
-        self, files: OpenFiles, reporter: Reporter, credentials: Credentials, mountpoint: str
+        self,
+        files: OpenFiles,
+        reporter: Reporter,
+        credentials: Credentials,
+        mountpoint: str,
+        exclusive: bool,
     ) -> None:
+        """With `exclusive` nobody changes the backing but through this mount."""
         self._files = files
+        self._exclusive = exclusive
         self._reporter = reporter
         self._credentials = credentials
         self._mountpoint = os.fsencode(mountpoint)
@@ -100,7 +107,7 @@ class Clones:
                 copied = request.length
         except OSError as error:
             code = error.errno or errno.EIO
-        if not code and ctx.keep_turn():
+        if not code and self._exclusive and ctx.keep_turn():
             ctx.answer(answer.pack())
         outcome = _outcome(request, source.offer.asked, answer, code, copied)
         copy = carried(caller, source.offer.asked.name, source.path, request, outcome, before, begun)

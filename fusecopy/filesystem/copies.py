@@ -64,8 +64,11 @@ class Copies:
         accounts: Accounts,
         announcements: Announcements,
         policy: Policy,
+        exclusive: bool,
     ) -> None:
+        """With `exclusive` nobody changes the backing but through this mount."""
         self.policy = policy
+        self._exclusive = exclusive
         self._files = files
         self._accounts = accounts
         self._reporter = reporter
@@ -98,7 +101,7 @@ class Copies:
         before = shared_before(request)
         with self._room:
             outcome = carry(request, plan.ladder, interrupted=lambda: self._interrupted(ctx))
-        if outcome.copied and ctx.keep_turn():
+        if outcome.copied and self._exclusive and ctx.keep_turn():
             ctx.answer(outcome.copied)
         copy = carried(caller, plan.asked, source.inode.path(), request, outcome, before, begun)
         if outcome.copied or _at_end(outcome):

@@ -129,13 +129,16 @@ class Server:
         self._reporter = Reporter(self._log.put, self._undispatched)
         announcements = Announcements()
         self._accounts = Accounts(self._files, self._reporter, config.mountpoint)
-        self._copies = Copies(self._files, self._reporter, self._accounts, announcements, config.policy)
+        exclusive = config.timeout > 0
+        self._copies = Copies(
+            self._files, self._reporter, self._accounts, announcements, config.policy, exclusive
+        )
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
         credentials = Credentials()
         names = Names(self._inodes, credentials, config.timeout)
-        self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
+        self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint, exclusive)
         self._passthrough = Passthrough(config.passthrough)
-        directories = Directories(self._inodes, names, cached=config.timeout > 0)
+        directories = Directories(self._inodes, names, cached=exclusive)
         trees = Trees(
             self._inodes,
             self._files,
