@@ -5,6 +5,7 @@ what is handed over to it. Without, pyfuse3's loop receives them all. pyfuse3 ha
 so have we.
 """
 
+import errno
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterable
@@ -23,8 +24,6 @@ from fusecopy.libfuse.operations import Operations
 from fusecopy.libfuse.shell import Shell
 
 log = logging.getLogger(__name__)
-
-EIO = 5
 
 LOOP_THREADS = 256
 """Requests that the loop serves at the same time; all but one of them wait for something."""
@@ -70,7 +69,7 @@ class _Session:
         if self.has_loop:
             answers.answer(request, task, *args)
         elif self.nursery is None:
-            lib.fuse_reply_err(request, EIO)
+            lib.fuse_reply_err(request, errno.EIO)
         else:
             self.nursery.start_soon(self._in_thread, request, task, *args)
 
@@ -92,7 +91,6 @@ class _Session:
             yield
         finally:
             lib.fusecopy_stop()
-            self.operations.ended()
             with trio.CancelScope(shield=True):
                 for thread in [overseer, *self._threads()]:
                     await trio.to_thread.run_sync(thread.join)
@@ -189,10 +187,12 @@ async def main() -> None:
         _session.nursery = nursery
         try:
             async with _session.loop():
-                await pyfuse3.main(min_tasks=2, max_tasks=MAX_TASKS)
+                try:
+                    await pyfuse3.main(min_tasks=2, max_tasks=MAX_TASKS)
+                finally:
+                    _session.operations.ended()
         finally:
             _session.nursery = None
-            _session.operations.ended()
 
 
 def close(unmount: bool = True) -> None:
