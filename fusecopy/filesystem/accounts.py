@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fusecopy.filesystem.flows import Declined, Reading, Readings, Side, by_process
+from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.reports import Reporter
 from fusecopy.libfuse import WRITEBACK, Client
-from fusecopy.observe.caller import Call, identify, system_call
+from fusecopy.observe.caller import Call, system_call
 
 BLOCK = 512
 """The unit of st_blocks, whatever the file system's block size."""

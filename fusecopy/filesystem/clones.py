@@ -20,13 +20,14 @@ from fusecopy.copying.records import Attempt, Outcome, Path, Request
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.copies import carried, shared_before
+from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.peers import Door, Source, fetched
 from fusecopy.filesystem.reports import Reporter
 from fusecopy.ioctls import EXTENTS, MAPPED, SERVER_BYTES, Asked, Clone, Cloned, Offer
 from fusecopy.libfuse import IoctlContext
-from fusecopy.observe.caller import Caller, file_size_limit, identify, in_ioctl
+from fusecopy.observe.caller import Caller, file_size_limit, in_ioctl
 
 LARGEST_OFFSET = (1 << 63) - 1
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from fusecopy import libfuse
 from fusecopy.copying.ladder import HOWS
 from fusecopy.errors import UsageError
 from fusecopy.filesystem.caller import Context
@@ -25,11 +26,20 @@ ANNOUNCED_SECONDS = 10.0
 
 
 class Announcements:
-    """What threads have said their next copy into a file may do."""
+    """What threads have said their next copy into a file may do.
+
+    Attributes:
+        changed: called when something was announced, and when it was taken.
+    """
 
     def __init__(self) -> None:
+        self.changed: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._hows: dict[tuple[int, int], tuple[str, float]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._hows)
 
     def announce(self, inode: Inode, thread: int, how: str) -> None:
         """Remember it, and drop what has become too old."""
@@ -37,14 +47,18 @@ class Announcements:
         with self._lock:
             self._hows = {key: value for key, value in self._hows.items() if value[1] > now}
             self._hows[(inode.number, thread)] = (how, now + ANNOUNCED_SECONDS)
+        self.changed()
 
     def take(self, inode: Inode, thread: int) -> str:
         """What was announced for this copy, once; or an empty word."""
         if not self._hows:
             return ""
+        now = time.monotonic()
         with self._lock:
             how, until = self._hows.pop((inode.number, thread), ("", 0.0))
-        return how if until > time.monotonic() else ""
+            self._hows = {key: value for key, value in self._hows.items() if value[1] > now}
+        self.changed()
+        return how if until > now else ""
 
 
 class Control:
@@ -76,6 +90,7 @@ class Control:
         """Value of an attribute; ENODATA where there is none of that name."""
         key = name.removeprefix(PREFIX).decode(errors="replace")
         value: bytes | None = None
+        libfuse.settle()
         if inode.number == ROOT and key in self._answers:
             value = os.fsencode(self._answers[key]())
         elif key == "copy":

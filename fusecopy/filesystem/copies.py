@@ -1,5 +1,7 @@
 """Serving copy_file_range: decide by the policy, carry by the ladder, prove, answer, report.
 
+A reflink of the whole range needs no decision: the native layer answers it, and tells afterwards (`cloned`).
+
 Works on backing descriptors only; writing through the own mount would wait for the lock that the kernel
 holds on the destination until we answer.
 """
@@ -10,18 +12,21 @@ import threading
 import time
 from dataclasses import dataclass
 
+from fusecopy import libfuse
 from fusecopy.copying.ladder import HOWS, Ladder, carry
-from fusecopy.copying.records import Outcome, Path, Refusal, Request, Sharing
+from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request, Sharing
 from fusecopy.copying.refusal import explain
 from fusecopy.copying.sharing import prove, rewritten, shared_bytes
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.control import Announcements
 from fusecopy.filesystem.flows import Carried, Declined
+from fusecopy.filesystem.identity import caller as caller_of
+from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.policy import DECLINES, Policy
 from fusecopy.filesystem.reports import Reporter
-from fusecopy.libfuse import CopyContext
-from fusecopy.observe.caller import Caller, identify
+from fusecopy.libfuse import Clone, CopyContext
+from fusecopy.observe.caller import Caller
 
 NOT_THIS_WAY = {
     errnos.EOPNOTSUPP,
@@ -33,6 +38,8 @@ NOT_THIS_WAY = {
     errnos.ETXTBSY,
 }
 """With these an exhausted ladder means that no path could, not that copying failed."""
+
+ASKED = "copy_file_range"
 
 STRICT_ERRNO = errnos.EIO
 """What a strict mount answers. EOPNOTSUPP and EXDEV would make the kernel copy by its own splice, and after
@@ -55,7 +62,11 @@ class _Plan:
 
 
 class Copies:
-    """The copy handler. `policy` may be replaced at any time; a request keeps the one it began with."""
+    """The copy handler. The policy may be replaced at any time; a request keeps the one it began with.
+
+    Attributes:
+        policy: how copies are answered from now on.
+    """
 
     def __init__(
         self,
@@ -75,6 +86,21 @@ class Copies:
         self._announcements = announcements
         self._stopping = threading.Event()
         self._room = threading.BoundedSemaphore(AT_ONCE)
+        announcements.changed = self._let_clone
+        self._let_clone()
+
+    def set_policy(self, policy: Policy) -> None:
+        """Answer by another policy."""
+        self.policy = policy
+        self._let_clone()
+
+    def _let_clone(self) -> None:
+        """Copies may be answered by a clone at once where that would be tried first, and where nothing but
+        this mount changes what the proof looks at."""
+        policy = self.policy
+        reflink_first = policy.strict or policy.paths[0] is Path.REFLINK
+        undecided = policy.decline or policy.refuse or self._announcements
+        libfuse.allow_clones(self._exclusive and reflink_first and not undecided)
 
     def stop(self) -> None:
         """Cut copies under way short, because the server is about to end."""
@@ -101,16 +127,34 @@ class Copies:
         before = shared_before(request)
         with self._room:
             outcome = carry(request, plan.ladder, interrupted=lambda: self._interrupted(ctx))
-        if outcome.copied and self._exclusive and ctx.keep_turn():
+        unseen = source.unseen or destination.unseen
+        if outcome.copied and self._exclusive and not unseen and ctx.keep_turn():
             ctx.answer(outcome.copied)
         copy = carried(caller, plan.asked, source.inode.path(), request, outcome, before, begun)
         if outcome.copied or _at_end(outcome):
-            copy.refusal = copy.refusal or _cut(source, off_in + length)
-            unfinished = not outcome.complete or length == OP47_LENGTH_LIMIT
-            self._report(destination, copy, unfinished and outcome.copied > 0)
+            self._done(source, destination, request, outcome, copy)
             return outcome.copied
         self._fail(plan, copy, destination, ctx.pid)
         raise AssertionError("unreachable")
+
+    def cloned(self, clone: Clone) -> None:
+        """Prove and report what was answered by a clone."""
+        source, destination = self._files.get(clone.fh_in), self._files.get(clone.fh_out)
+        request = Request(source.fd, destination.fd, clone.off_in, clone.off_out, clone.length)
+        attempt = Attempt(Path.REFLINK, clone.off_in, clone.off_out, clone.copied, clone.copied)
+        outcome = Outcome((attempt,), clone.copied, 0, complete=True)
+        who, path = caller_of(clone.thread), source.inode.path()
+        copy = carried(who, ASKED, path, request, outcome, 0, clone.begun_ns)
+        copy.ended_ns = clone.ended_ns
+        self._done(source, destination, request, outcome, copy)
+
+    def _done(
+        self, source: OpenFile, destination: OpenFile, request: Request, outcome: Outcome, copy: Carried
+    ) -> None:
+        """Report what was copied, or that there was nothing left to copy."""
+        copy.refusal = copy.refusal or _cut(source, request.offset_in + request.length)
+        unfinished = not outcome.complete or request.length == OP47_LENGTH_LIMIT
+        self._report(destination, copy, unfinished and outcome.copied > 0)
 
     def _interrupted(self, ctx: CopyContext) -> bool:
         return self._stopping.is_set() or ctx.interrupted()
@@ -171,8 +215,8 @@ def _plan(policy: Policy, how: str) -> _Plan:
     if how:
         return _Plan(f"how={how}", HOWS[how], strict=True)
     if policy.strict:
-        return _Plan("copy_file_range", HOWS["reflink"], strict=True)
-    return _Plan("copy_file_range", policy.paths, strict=False)
+        return _Plan(ASKED, HOWS["reflink"], strict=True)
+    return _Plan(ASKED, policy.paths, strict=False)
 
 
 def _at_end(outcome: Outcome) -> bool:

@@ -152,7 +152,8 @@ class Files:
         mount's inode never hears of it. Writable pages take O_RDWR.
         """
         backing = self._passthrough.opened(inode, fd)
-        native = NativeFile(fd, write_waits=bool(flags & os.O_DSYNC))
+        identity = inode.device, inode.ino
+        native = NativeFile(fd, identity, write_waits=bool(flags & os.O_DSYNC), unseen=backing != 0)
         file = OpenFile(native, inode, ctx.pid, unseen=backing != 0)
         if file.unseen and flags & os.O_ACCMODE == os.O_RDWR:
             inode.mapped = True

@@ -15,7 +15,16 @@ from fusecopy.filesystem.files import Files
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.trees import Trees
-from fusecopy.libfuse import CopyContext, Emit, Entry, IoctlContext, Opened, RequestContext, SetattrFields
+from fusecopy.libfuse import (
+    Clone,
+    CopyContext,
+    Emit,
+    Entry,
+    IoctlContext,
+    Opened,
+    RequestContext,
+    SetattrFields,
+)
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +185,9 @@ class Operations(libfuse.Operations):
         ctx: CopyContext,
     ) -> int:
         return self._fs.copies.copy_file_range(fh_in, off_in, fh_out, off_out, length, ctx)
+
+    def cloned(self, clone: Clone) -> None:
+        self._fs.copies.cloned(clone)
 
     # ---- directories ---------------------------------------------------------------------------------
 

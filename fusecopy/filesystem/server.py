@@ -281,7 +281,9 @@ class Server:
         )
 
     def _set_policy(self, words: str, uid: int) -> None:
-        self._copies.policy = policy = parse(words, self._copies.policy)
+        libfuse.settle()
+        policy = parse(words, self._copies.policy)
+        self._copies.set_policy(policy)
         self._log.put(records.Policy(records.timestamp(), uid, str(policy)))
 
     def _header(self) -> records.Header:

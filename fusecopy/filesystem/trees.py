@@ -27,6 +27,7 @@ from fusecopy.filesystem.caller import Credentials, Rights, assume
 from fusecopy.filesystem.copies import NOT_THIS_WAY, carried
 from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.flows import Carried
+from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inodes import Inode, InodeTable
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
@@ -35,7 +36,7 @@ from fusecopy.filesystem.reports import Reporter
 from fusecopy.ioctls import Answer, Progress
 from fusecopy.ioctls import Tree as Call
 from fusecopy.libfuse import RequestContext
-from fusecopy.observe.caller import Caller, file_size_limit, identify
+from fusecopy.observe.caller import Caller, file_size_limit
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,8 @@ from fusecopy.libfuse.loader import load
 
 load()
 
+from fusecopy.libfuse.afterwards import Clone, allow_clones, settle  # noqa: E402  (see load)
+from fusecopy.libfuse.callers import REMEMBERED, Thread, look  # noqa: E402
 from fusecopy.libfuse.entries import Entry, Opened  # noqa: E402  (pyfuse3 may be imported only after load())
 from fusecopy.libfuse.files import WRITEBACK, Client, NativeFile  # noqa: E402
 from fusecopy.libfuse.operations import (  # noqa: E402
@@ -32,8 +34,10 @@ from fusecopy.libfuse.session import (  # noqa: E402
 )
 
 __all__ = [
+    "REMEMBERED",
     "WRITEBACK",
     "Client",
+    "Clone",
     "Connection",
     "CopyContext",
     "Emit",
@@ -44,11 +48,15 @@ __all__ = [
     "Operations",
     "RequestContext",
     "SetattrFields",
+    "Thread",
+    "allow_clones",
     "backing_close",
     "backing_open",
     "close",
     "connection",
     "init",
+    "look",
     "main",
+    "settle",
     "versions",
 ]

@@ -5,6 +5,8 @@ import subprocess
 
 from cffi import FFI
 
+SOURCES = ("session", "loop", "ops", "data", "clones", "afterwards", "callers", "replies")
+
 DECLARATIONS = """
 typedef int... pid_t;
 typedef int... uid_t;
@@ -47,7 +49,10 @@ struct fusecopy_client {
 };
 #define FUSECOPY_OPCODES ...
 #define FUSECOPY_WRITEBACK ...
-struct fusecopy_file { int fd; int write_waits; int client_count; struct fusecopy_client clients[...]; };
+struct fusecopy_file {
+    int fd; int write_waits; int unseen; uint64_t device; uint64_t ino;
+    int client_count; struct fusecopy_client clients[...];
+};
 struct fusecopy_connection {
     int has_loop; unsigned int want; unsigned int refuse;
     unsigned int major; unsigned int minor; unsigned int max_write;
@@ -74,6 +79,21 @@ struct fusecopy_copy {
     uint64_t inode_out; uint64_t fh_out; int64_t off_out;
     uint64_t length; int flags;
 };
+#define FUSECOPY_CALLERS ...
+#define FUSECOPY_ARGS_BYTES ...
+struct fusecopy_caller {
+    pid_t thread; pid_t pid; pid_t parent; pid_t group; uid_t uid;
+    unsigned int comm_size; unsigned int args_size; unsigned int exe_size;
+    char comm[...]; char args[...]; char exe[...];
+};
+#define FUSECOPY_NOTHING ...
+#define FUSECOPY_CLONED ...
+#define FUSECOPY_RELEASED ...
+struct fusecopy_event {
+    int kind; struct fusecopy_file *source; struct fusecopy_file *destination;
+    int64_t off_in; int64_t off_out; uint64_t length; uint64_t copied; int64_t begun_ns; int64_t ended_ns;
+    struct fusecopy_caller caller;
+};
 struct fuse_forget_data { uint64_t ino; uint64_t nlookup; };
 
 int fuse_version(void);
@@ -93,6 +113,12 @@ void fusecopy_serve(void);
 void fusecopy_oversee(void);
 void fusecopy_stop(void);
 int fusecopy_keep_turn(void);
+int fusecopy_identify(pid_t thread, struct fusecopy_caller *caller);
+void fusecopy_forget_callers(void);
+void fusecopy_allow_clones(int are_allowed);
+void fusecopy_settle(void);
+int fusecopy_next_event(struct fusecopy_event *next);
+void fusecopy_end_events(void);
 int fusecopy_backing_open(int fd);
 void fusecopy_backing_close(int id);
 void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
@@ -138,7 +164,6 @@ extern "Python+C" {
     void on_open(fuse_req_t req, uint64_t inode, int flags);
     void on_create(fuse_req_t req, uint64_t parent, char *name, unsigned int mode, int flags);
     void on_flush(fuse_req_t req, uint64_t fh);
-    void on_release(fuse_req_t req, uint64_t fh);
     void on_fsync(fuse_req_t req, uint64_t fh, int datasync);
     void on_getxattr(fuse_req_t req, uint64_t inode, char *name, size_t size);
     void on_opendir(fuse_req_t req, uint64_t inode);
@@ -163,7 +188,7 @@ ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
     "fusecopy.libfuse._native",
     '#include "ops.h"',
-    sources=[f"fusecopy/libfuse/{name}.c" for name in ("session", "loop", "ops", "data", "replies")],
+    sources=[f"fusecopy/libfuse/{name}.c" for name in SOURCES],
     depends=["fusecopy/libfuse/ops.h", "fusecopy/libfuse/loop.h"],
     include_dirs=["fusecopy/libfuse"],
     define_macros=[("_GNU_SOURCE", None)],

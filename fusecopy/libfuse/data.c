@@ -269,6 +269,7 @@ void fusecopy_do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t 
 	struct fusecopy_file *file = file_of(fi);
 
 	(void)ino;
+	fusecopy_settle_range(file, off, size);
 	count_write(file, req, size, fi->writepage);
 	drop_suidgid(req, file);
 	if (fusecopy_in_loop())

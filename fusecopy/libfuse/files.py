@@ -39,12 +39,21 @@ class NativeFile:
 
     __slots__ = ("_file", "fd", "fh")
 
-    def __init__(self, fd: int, write_waits: bool = False) -> None:
-        """Serve `fd`; with `write_waits` (O_SYNC, O_DSYNC) pyfuse3's loop leaves every write to a worker
-        thread."""
+    def __init__(
+        self, fd: int, identity: tuple[int, int] = (0, 0), write_waits: bool = False, unseen: bool = False
+    ) -> None:
+        """Serve `fd`.
+
+        Args:
+            identity: st_dev and st_ino in the backing, the same for every open of one file.
+            write_waits: (O_SYNC, O_DSYNC) pyfuse3's loop leaves every write to a worker thread.
+            unseen: the kernel reads and writes it by itself.
+        """
         self._file = ffi.new("struct fusecopy_file *")
         self._file.fd = self.fd = fd
+        self._file.device, self._file.ino = identity
         self._file.write_waits = write_waits
+        self._file.unseen = unseen
         self.fh = int(ffi.cast("uintptr_t", self._file))
 
     def clients(self) -> list[Client]:

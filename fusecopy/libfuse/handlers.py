@@ -159,11 +159,6 @@ def on_flush(request: "ffi.CData", fh: int) -> None:
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
-def on_release(request: "ffi.CData", fh: int) -> None:
-    _session.take(request, _session.answers.done, _session.operations.release, fh)
-
-
-@ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_fsync(request: "ffi.CData", fh: int, datasync: int) -> None:
     _session.take(request, _session.answers.done, _session.operations.fsync, fh, bool(datasync))
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import pyfuse3
 
 from fusecopy.libfuse._native import ffi, lib
+from fusecopy.libfuse.afterwards import Clone
 from fusecopy.libfuse.entries import Entry, Opened
 
 Answer = TypeVar("Answer")
@@ -262,6 +263,10 @@ class Operations:
         to 7.2); any other errno goes to the program.
         """
         raise _lacking()
+
+    def cloned(self, clone: Clone) -> None:
+        """Called after a copy was answered by a clone, where that is allowed (`allow_clones`): on another
+        thread, but before anything of either file or of any name is changed through the mount."""
 
     def lseek(self, inode: int, fh: int, off: int, whence: int) -> int:
         """Find the next data or hole at or after `off`; `whence` is SEEK_DATA or SEEK_HOLE.

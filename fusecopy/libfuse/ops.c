@@ -18,6 +18,8 @@
  * and would take a copy of 4 GiB for one of 0 bytes, which ends a program's loop early. */
 #define LENGTH_LIMIT_32 0xfffff000ULL
 
+/* What changes a file's bytes or names first waits for what was answered before (afterwards.c). */
+
 /* ---- what pyfuse3 lacks, or cannot do as we need it -------------------------------------------------- */
 
 static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
@@ -37,6 +39,8 @@ static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		.mtime_ns = attr->st_mtim.tv_nsec,
 	};
 
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		fusecopy_settle();
 	on_setattr(req, ino, &change);
 }
 
@@ -67,6 +71,9 @@ static void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, 
 
 	if (!fusecopy_request_is_64() && copy.length > LENGTH_LIMIT_32)
 		copy.length = LENGTH_LIMIT_32;
+	if (fusecopy_clone_at_once(req, &copy))
+		return;
+	fusecopy_settle();
 	on_copy_file_range(req, &copy);
 }
 
@@ -78,6 +85,7 @@ static void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
 static void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
 			 struct fuse_file_info *fi)
 {
+	fusecopy_settle();
 	on_fallocate(req, ino, fi->fh, mode, offset, length);
 }
 
@@ -85,6 +93,7 @@ static void do_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg
 		     unsigned flags, const void *in, size_t in_size, size_t out_size)
 {
 	(void)arg;
+	fusecopy_settle();
 	on_ioctl(req, ino, fi->fh, cmd, flags, (char *)in, in_size, out_size);
 }
 
@@ -149,22 +158,26 @@ static void do_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 
 static void do_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
+	fusecopy_settle();
 	on_link(req, ino, parent, (char *)name);
 }
 
 static void do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+	fusecopy_settle();
 	on_unlink(req, parent, (char *)name);
 }
 
 static void do_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+	fusecopy_settle();
 	on_rmdir(req, parent, (char *)name);
 }
 
 static void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 		      const char *new_name, unsigned int flags)
 {
+	fusecopy_settle();
 	on_rename(req, parent, (char *)name, new_parent, (char *)new_name, flags);
 }
 
@@ -174,10 +187,18 @@ static void do_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	on_flush(req, fi->fh);
 }
 
+/* Nobody waits for it: the kernel closes without an answer. */
 static void do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	const struct fusecopy_event released = {
+		.kind = FUSECOPY_RELEASED,
+		.source = (struct fusecopy_file *)(uintptr_t)fi->fh,
+	};
+
 	(void)ino;
-	on_release(req, fi->fh);
+	fusecopy_note(&released);
+	fuse_reply_err(req, 0);
+	fusecopy_see_to();
 }
 
 static void do_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

@@ -3,6 +3,8 @@
 #ifndef FUSECOPY_LIBFUSE_OPS_H
 #define FUSECOPY_LIBFUSE_OPS_H
 
+#include <limits.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -44,6 +46,9 @@ struct fusecopy_client {
 struct fusecopy_file {
 	int fd;
 	int write_waits; /* a write may wait for the disk without telling */
+	int unseen;      /* the kernel reads and writes it by itself */
+	uint64_t device; /* st_dev and st_ino in the backing */
+	uint64_t ino;
 	int client_count;
 	struct fusecopy_client clients[FUSECOPY_CLIENTS];
 };
@@ -105,6 +110,41 @@ struct fusecopy_copy {
 	int flags;
 };
 
+#define FUSECOPY_CALLERS 16
+#define FUSECOPY_COMM_BYTES 64  /* more than any thread's name has */
+#define FUSECOPY_ARGS_BYTES 120 /* how much of a command line is kept */
+
+/* A thread and its process; nothing is known of their sizes' rest. */
+struct fusecopy_caller {
+	pid_t thread;
+	pid_t pid;
+	pid_t parent; /* when it was first seen: it gets another when that one ends */
+	pid_t group;  /* 0: not known */
+	uid_t uid;
+	unsigned int comm_size;
+	unsigned int args_size;
+	unsigned int exe_size; /* 0: it may not be seen */
+	char comm[FUSECOPY_COMM_BYTES];
+	char args[FUSECOPY_ARGS_BYTES];
+	char exe[PATH_MAX];
+};
+
+enum { FUSECOPY_NOTHING, FUSECOPY_CLONED, FUSECOPY_RELEASED };
+
+/* What was answered and is to be followed up. Of a release there is the source only. */
+struct fusecopy_event {
+	int kind;
+	struct fusecopy_file *source;
+	struct fusecopy_file *destination;
+	int64_t off_in;
+	int64_t off_out;
+	uint64_t length; /* asked for */
+	uint64_t copied;
+	int64_t begun_ns; /* CLOCK_MONOTONIC */
+	int64_t ended_ns;
+	struct fusecopy_caller caller;
+};
+
 /* Implemented in Python (handlers.py). */
 void on_crowded(void);
 void on_look(uint64_t fh, pid_t pid, int writes);
@@ -133,7 +173,6 @@ void on_rename(fuse_req_t req, uint64_t parent, char *name, uint64_t new_parent,
 void on_open(fuse_req_t req, uint64_t inode, int flags);
 void on_create(fuse_req_t req, uint64_t parent, char *name, unsigned int mode, int flags);
 void on_flush(fuse_req_t req, uint64_t fh);
-void on_release(fuse_req_t req, uint64_t fh);
 void on_fsync(fuse_req_t req, uint64_t fh, int datasync);
 void on_getxattr(fuse_req_t req, uint64_t inode, char *name, size_t size);
 void on_opendir(fuse_req_t req, uint64_t inode);
@@ -159,6 +198,26 @@ void fusecopy_stop(void);
 /* Keep the turn until the request is done, unless it takes all too long (20 ms): nothing that comes after it is
  * served before. False where other threads serve requests already. */
 int fusecopy_keep_turn(void);
+
+/* callers.c: 0, or -ESRCH where the thread is gone or may not be seen; its user is the process's. */
+int fusecopy_identify(pid_t thread, struct fusecopy_caller *caller);
+void fusecopy_forget_callers(void);
+
+/* clones.c: whether copies may be answered by a clone before Python knows of them. */
+void fusecopy_allow_clones(int are_allowed);
+int fusecopy_clone_at_once(fuse_req_t req, const struct fusecopy_copy *copy);
+
+/* afterwards.c: note what is to be done, and after the answer have it seen to. */
+void fusecopy_note(const struct fusecopy_event *what);
+void fusecopy_see_to(void);
+
+/* Wait until all that was noted is done; until what a write of a file would disturb is. */
+void fusecopy_settle(void);
+void fusecopy_settle_range(const struct fusecopy_file *file, int64_t off, uint64_t length);
+
+/* The next of them, when the one that `next` holds is done; false at the end. */
+int fusecopy_next_event(struct fusecopy_event *next);
+void fusecopy_end_events(void);
 
 /* data.c */
 void fusecopy_do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);

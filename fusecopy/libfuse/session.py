@@ -18,7 +18,7 @@ import pyfuse3
 import trio
 
 from fusecopy.errors import FuseUnavailableError, MountRefusedError
-from fusecopy.libfuse import answers, handlers
+from fusecopy.libfuse import afterwards, answers, handlers
 from fusecopy.libfuse._native import ffi, lib
 from fusecopy.libfuse.operations import Operations
 from fusecopy.libfuse.shell import Shell
@@ -86,6 +86,8 @@ class _Session:
             return
         overseer = threading.Thread(target=lib.fusecopy_oversee, name="overseer", daemon=True)
         overseer.start()
+        followers = threading.Thread(target=afterwards.follow, args=(self.operations,), name="afterwards")
+        followers.start()
         self.crowded()
         try:
             yield
@@ -94,6 +96,8 @@ class _Session:
             with trio.CancelScope(shield=True):
                 for thread in [overseer, *self._threads()]:
                     await trio.to_thread.run_sync(thread.join)
+                afterwards.end()
+                await trio.to_thread.run_sync(followers.join)
 
     def crowded(self) -> None:
         """Have one more thread receive requests, up to the limit; where the system gives none, those that

@@ -1,4 +1,4 @@
-"""Who sent a request, looked up in /proc while the kernel holds the caller still.
+"""Who sent a request, and what the thread is doing: looked up in /proc while the kernel holds it still.
 
 A request names a thread. It may be gone, or in a pid namespace that this one cannot see, and then what is not
 known is said to be unknown.
@@ -6,23 +6,9 @@ known is said to be unknown.
 
 import os
 import resource
-import threading
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 UNKNOWN = "unknown"
-
-ARGS_BYTES = 120
-"""How much of a command line is kept."""
-
-COMM_BYTES = 64
-"""More than any thread's name has."""
-
-STATUS_BYTES = 512
-"""More of /proc/PID/status than comes before and with PPid."""
-
-REMEMBERED = 16
-"""Threads that are remembered: few, as each keeps descriptors that open files may want."""
 
 IO_URING_WORKER = "iou-wrk-"
 """The kernel's threads that work for a process's io_uring are its threads, but in no system call of it."""
@@ -82,7 +68,7 @@ class Caller:
             when that one ends.
         group: its process group, 0 where that is not known.
         exe: path of its program, empty where that may not be seen.
-        args: the beginning of its command line, ARGS_BYTES of it.
+        args: the beginning of its command line.
     """
 
     pid: int
@@ -92,143 +78,6 @@ class Caller:
     group: int = 0
     exe: str = ""
     args: str = ""
-
-
-class Callers:
-    """Looks up who sent requests, and remembers the last of them. Methods may run in any thread.
-
-    A remembered thread's directory in /proc is held open, and all that may change is read in it each time: a
-    thread that has its number later, or a program that it has executed since, is not taken for it.
-
-    Reading a command line touches the program's memory. A page of that may come from the very mount, and then
-    another thread of the server has to serve the READ; so no lock is held meanwhile.
-    """
-
-    def __init__(self, limit: int = REMEMBERED) -> None:
-        """Remember at most `limit` threads, with three descriptors each."""
-        self._limit = limit
-        self._threads: dict[int, _Thread] = {}
-        self._lock = threading.Lock()
-
-    def identify(self, thread: int, uid: int | None = None) -> Caller:
-        """The process of a thread; `uid` is the request's, without it the thread's own counts (-1: gone)."""
-        with self._lock:
-            known = self._threads.pop(thread, None)
-        if known:
-            try:
-                return self._look(thread, known, uid)
-            except OSError:
-                pass  # it is gone; there may be another of its number
-        try:
-            return self._look(thread, _Thread(thread), uid)
-        except OSError:
-            return Caller(thread, "?", -1 if uid is None else uid, group=_group(thread))
-
-    def close(self) -> None:
-        """Forget everybody."""
-        with self._lock:
-            threads, self._threads = self._threads, {}
-        for known in threads.values():
-            known.close()
-
-    def _look(self, thread: int, known: "_Thread", uid: int | None) -> Caller:
-        try:
-            caller = known.caller(uid)
-        except OSError:
-            known.close()
-            raise
-        self._remember(thread, known)
-        return caller
-
-    def _remember(self, thread: int, known: "_Thread") -> None:
-        """Put a thread last of all; the first goes where there are too many, and what came in between too."""
-        with self._lock:
-            gone = [self._threads.pop(thread)] if thread in self._threads else []
-            self._threads[thread] = known
-            if len(self._threads) > self._limit:
-                gone.append(self._threads.pop(next(iter(self._threads))))
-        for other in gone:
-            other.close()
-
-
-class _Thread:
-    """A thread that may be gone at any moment: then every look at it raises OSError (ESRCH)."""
-
-    __slots__ = ("_args", "_caller", "_comm", "_directory", "_parent", "_pid", "_seen")
-
-    def __init__(self, thread: int) -> None:
-        """Raises OSError: there is no such thread, or it may not be seen."""
-        with ExitStack() as opened:
-            self._directory = os.open(f"/proc/{thread}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            opened.callback(os.close, self._directory)
-            status = _read(self._directory, "status")
-            self._pid, self._parent = _number(status, b"Tgid"), _number(status, b"PPid")
-            self._comm = os.open("comm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
-            opened.callback(os.close, self._comm)
-            self._args = os.open("cmdline", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
-            opened.pop_all()
-        self._seen: tuple[object, ...] = ()
-        self._caller = Caller(thread, "?", -1)
-
-    def caller(self, uid: int | None) -> Caller:
-        """Its process as it is now."""
-        seen = (
-            os.fstat(self._directory).st_uid if uid is None else uid,
-            _group(self._pid),
-            _exe(self._directory),
-            os.pread(self._args, ARGS_BYTES, 0),
-            # Last: while this can be read the thread is there, and so was what was read before.
-            os.pread(self._comm, COMM_BYTES, 0),
-        )
-        if seen != self._seen:
-            user, group, exe, args, comm = self._seen = seen
-            self._caller = Caller(
-                pid=self._pid,
-                comm=comm.removesuffix(b"\n").decode(errors="replace"),
-                uid=user,
-                parent=self._parent,
-                group=group,
-                exe=exe.decode(errors="replace"),
-                args=args.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace"),
-            )
-        return self._caller
-
-    def close(self) -> None:
-        """Let go of it."""
-        for descriptor in (self._args, self._comm, self._directory):
-            os.close(descriptor)
-
-
-def _read(directory: int, name: str) -> bytes:
-    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        return os.read(descriptor, STATUS_BYTES)
-    finally:
-        os.close(descriptor)
-
-
-def _number(status: bytes, key: bytes) -> int:
-    return int(status.partition(b"\n%s:\t" % key)[2].partition(b"\n")[0])
-
-
-def _group(thread: int) -> int:
-    try:
-        return os.getpgid(thread) if thread > 0 else 0
-    except OSError:
-        return 0
-
-
-def _exe(directory: int) -> bytes:
-    try:
-        return os.readlink(b"exe", dir_fd=directory)
-    except OSError:
-        return b""
-
-
-CALLERS = Callers()
-"""Those of this process, which serves one mount."""
-
-identify = CALLERS.identify
 
 
 def system_call(thread: int, comm: str) -> Call:

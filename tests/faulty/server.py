@@ -8,6 +8,7 @@ import errno
 import os
 import sys
 
+from fusecopy import libfuse
 from fusecopy.cli import main
 from fusecopy.filesystem import server
 from fusecopy.filesystem.copies import Copies
@@ -23,6 +24,9 @@ class LateContext(CopyContext):
 
 class DenyingCopies(Copies):
     """Carries a copy and answers ENOSYS."""
+
+    def _let_clone(self) -> None:
+        libfuse.allow_clones(False)
 
     def copy_file_range(
         self, fh_in: int, off_in: int, fh_out: int, off_out: int, length: int, ctx: CopyContext

@@ -139,12 +139,13 @@ def test_a_log_that_does_not_say_what_the_kernel_did_is_found(backing: Path) -> 
 
 
 def test_shares_that_are_broken_since_are_found(mount: Mounted) -> None:
-    """The file is rewritten on the backing and its time set back: only the extents tell. Whoever changes an
-    exclusive backing behind the server waits for its proof: the next request comes after it."""
+    """The file is rewritten on the backing and its time set back: only the extents tell. Who does so to an
+    exclusive backing waits for the proof: what the mount says of the copy comes after it."""
     rewrite = (
         "dd if=/dev/urandom of={0} bs=64K count=1 conv=notrunc,fsync status=none && touch -r {1} {0}"
     ).format(mount.backing / "b", mount.backing / "a")
-    command = f"cp {mount.path}/a {mount.path}/b && ! test -e {mount.path}/next && {rewrite}"
+    proven = f"getfattr -n user.fusecopy.copy {mount.path}/b > /dev/null"
+    command = f"cp {mount.path}/a {mount.path}/b && {proven} && {rewrite}"
     done = run("audit", ["sh", "-c", command], points=[mount.path])
     assert f"{MIB} bytes shared against {MIB - 65536} bytes shared" in done.stderr
     assert done.returncode == 1

@@ -5,12 +5,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fusecopy.observe.caller import ARGS_BYTES, Caller, Callers
+from fusecopy.filesystem.identity import identify
+from fusecopy.libfuse import callers
+from fusecopy.observe.caller import Caller
 
 NOBODY = 65534
 
@@ -27,7 +30,7 @@ for line in sys.stdin:
 """A program that executes each line it is sent, and says when it has begun and when it has done so."""
 
 COMMAND = [sys.executable, "-c", OBEY]
-ARGS = " ".join(COMMAND)[:ARGS_BYTES]
+ARGS = " ".join(COMMAND)[: callers.ARGS_BYTES]
 REUSES = 200
 
 
@@ -68,67 +71,67 @@ def one() -> Iterator[Child]:
     started.end()
 
 
-@pytest.fixture
-def callers() -> Iterator[Callers]:
-    """Callers that are forgotten, and leave no descriptor behind."""
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Nobody is remembered before, and no descriptor of anybody is left behind."""
+    callers.forget()
     before = os.listdir("/proc/self/fd")
-    made = Callers(limit=3)
-    yield made
-    made.close()
+    yield
+    callers.forget()
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_caller_is_remembered(one: Child, callers: Callers) -> None:
-    caller = callers.identify(one.pid, 7)
+def test_a_caller_is_remembered(one: Child) -> None:
+    caller = identify(one.pid, 7)
     comm, exe = Path(sys.executable).name, os.readlink(f"/proc/{one.pid}/exe")
     assert caller == Caller(one.pid, comm, 7, os.getpid(), os.getpgrp(), exe, ARGS)
-    assert callers.identify(one.pid, 7) is caller
-    assert callers.identify(one.pid, 8).uid == 8
-    assert callers.identify(one.pid).uid == os.geteuid()
+    assert identify(one.pid, 7) is caller
+    assert identify(one.pid, 8).uid == 8
+    assert identify(one.pid).uid == os.geteuid()
 
 
-def test_a_thread_is_of_its_process(one: Child, callers: Callers) -> None:
+def test_a_thread_is_of_its_process(one: Child) -> None:
     one.obey("stop = threading.Event(); thread = threading.Thread(target=stop.wait); thread.start()")
     (thread,) = {int(name) for name in os.listdir(f"/proc/{one.pid}/task")} - {one.pid}
-    assert callers.identify(thread, 0) == callers.identify(one.pid, 0)
+    assert identify(thread, 0) == identify(one.pid, 0)
     one.obey("stop.set(); thread.join()")
-    assert callers.identify(thread, 0) == Caller(thread, "?", 0)
+    assert identify(thread, 0) == Caller(thread, "?", 0)
 
 
-def test_what_a_process_changes(one: Child, callers: Callers) -> None:
-    before = callers.identify(one.pid, 0)
+def test_what_a_process_changes(one: Child) -> None:
+    before = identify(one.pid, 0)
     one.obey("os.setpgid(0, 0)")
-    assert callers.identify(one.pid, 0) == replace(before, group=one.pid)
+    assert identify(one.pid, 0) == replace(before, group=one.pid)
     one.obey("open('/proc/self/comm', 'w').write('another name')")
-    assert callers.identify(one.pid, 0) == replace(before, group=one.pid, comm="another name")
+    assert identify(one.pid, 0) == replace(before, group=one.pid, comm="another name")
 
 
 @pytest.mark.root
-def test_the_user_of_a_process_as_it_is_now(one: Child, callers: Callers) -> None:
-    assert callers.identify(one.pid).uid == 0
+def test_the_user_of_a_process_as_it_is_now(one: Child) -> None:
+    assert identify(one.pid).uid == 0
     one.obey(f"os.seteuid({NOBODY})")
-    assert callers.identify(one.pid).uid == NOBODY
+    assert identify(one.pid).uid == NOBODY
 
 
-def test_another_program_of_the_same_name_and_arguments(one: Child, callers: Callers, tmp_path: Path) -> None:
-    before = callers.identify(one.pid, 0)
+def test_another_program_of_the_same_name_and_arguments(one: Child, tmp_path: Path) -> None:
+    before = identify(one.pid, 0)
     other = tmp_path / os.fsdecode(b"\xff") / before.comm
     other.parent.mkdir()
     shutil.copy(before.exe, other)
     one.obey(f"os.execv({str(other)!r}, {COMMAND!r})")
-    assert callers.identify(one.pid, 0) == replace(before, exe=f"{tmp_path}/\ufffd/{before.comm}")
+    assert identify(one.pid, 0) == replace(before, exe=f"{tmp_path}/\ufffd/{before.comm}")
 
 
 @pytest.mark.root
-def test_another_process_of_the_same_number(callers: Callers) -> None:
+def test_another_process_of_the_same_number() -> None:
     first = Child()
     first.obey("open('/proc/self/comm', 'w').write('first')")
-    before = callers.identify(first.pid, 0)
+    before = identify(first.pid, 0)
     first.end()
     for _ in range(REUSES):
         LAST_PID.write_text(str(first.pid - 1))
         again = Child()
-        found = callers.identify(again.pid, 0)
+        found = identify(again.pid, 0)
         again.end()
         if again.pid == first.pid:
             break
@@ -136,24 +139,34 @@ def test_another_process_of_the_same_number(callers: Callers) -> None:
     assert (found.pid, found.comm) == (first.pid, Path(sys.executable).name)
 
 
-def test_who_is_gone_or_was_never_there(callers: Callers) -> None:
+def test_who_is_gone_or_was_never_there() -> None:
     gone = Child()
-    callers.identify(gone.pid, 0)
+    identify(gone.pid, 0)
     gone.end()
     for thread in (gone.pid, 0):
-        assert callers.identify(thread) == Caller(thread, "?", -1)
-        assert callers.identify(thread, 5) == Caller(thread, "?", 5)
+        assert identify(thread) == Caller(thread, "?", -1)
+        assert identify(thread, 5) == Caller(thread, "?", 5)
 
 
-def test_only_so_many_are_remembered(callers: Callers) -> None:
+def test_only_so_many_are_remembered() -> None:
     before = len(os.listdir("/proc/self/fd"))
-    children = [Child() for _ in range(5)]
+    children = [Child() for _ in range(callers.REMEMBERED + 2)]
     pipes = 2 * len(children)
-    known = [callers.identify(child.pid, 0) for child in children]
-    assert len(os.listdir("/proc/self/fd")) == before + pipes + 3 * 3
-    assert callers.identify(children[-3].pid, 0) is known[-3]
-    assert callers.identify(children[0].pid, 0) == known[0]
-    assert callers.identify(children[-3].pid, 0) is known[-3]
-    assert len(os.listdir("/proc/self/fd")) == before + pipes + 3 * 3
+    known = [identify(child.pid, 0) for child in children]
+    full = before + pipes + 3 * callers.REMEMBERED
+    assert len(os.listdir("/proc/self/fd")) == full
+    assert identify(children[0].pid, 0) == known[0]
+    assert identify(children[-1].pid, 0) == known[-1]
+    assert len(os.listdir("/proc/self/fd")) == full
+    for child in children:
+        child.end()
+
+
+def test_many_threads_ask_about_more_than_are_remembered() -> None:
+    children = [Child() for _ in range(callers.REMEMBERED + 4)]
+    pids = [child.pid for child in children]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda pid: identify(pid, 0).pid, pids * 50))
+    assert found == pids * 50
     for child in children:
         child.end()

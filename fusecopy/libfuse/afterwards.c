@@ -1,0 +1,171 @@
+/*
+ * What is done after a request has its answer: a clone is proven and reported, the accounts of a released file are
+ * settled. Python does it on a thread of its own, in the order of the answers, several at a time: a program waits for
+ * none of it, and what is done at one go costs a third of what it costs request by request.
+ *
+ * Nothing may come in between. What would change the files of a clone that is not proven yet, or names that its
+ * report tells, waits until it is (fusecopy_settle and its like).
+ */
+
+#include "loop.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+/* So many may be waiting to be done; then the next answer waits. */
+#define LIMIT 256
+
+/* With so many, or after so long, they are begun; sooner where a request waits for one. */
+#define BATCH 64
+#define LINGER_NS 2000000
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t is_wanted = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t is_done = PTHREAD_COND_INITIALIZER;
+
+static struct fusecopy_event events[LIMIT];
+
+/* How many there were, how many of them are done, up to which a request waits for them. */
+static uint64_t noted, done, wanted;
+static int resting;
+static int ended;
+
+static struct fusecopy_event *event(uint64_t number)
+{
+	return &events[number % LIMIT];
+}
+
+static uint64_t count(void)
+{
+	return __atomic_load_n(&noted, __ATOMIC_SEQ_CST) - __atomic_load_n(&done, __ATOMIC_SEQ_CST);
+}
+
+/* Under the lock. */
+static void wait_for(uint64_t number)
+{
+	while (done < number) {
+		if (wanted < number)
+			wanted = number;
+		pthread_cond_signal(&is_wanted);
+		pthread_cond_wait(&is_done, &lock);
+	}
+}
+
+/* The executable's path is last in it, and mostly short. */
+static void copy_event(struct fusecopy_event *to, const struct fusecopy_event *from)
+{
+	memcpy(to, from, offsetof(struct fusecopy_event, caller.exe) + from->caller.exe_size);
+}
+
+void fusecopy_note(const struct fusecopy_event *what)
+{
+	pthread_mutex_lock(&lock);
+	while (noted - done == LIMIT)
+		wait_for(noted - LIMIT / 2);
+	copy_event(event(noted), what);
+	__atomic_store_n(&noted, noted + 1, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&lock);
+}
+
+void fusecopy_see_to(void)
+{
+	pthread_mutex_lock(&lock);
+	if (resting || noted - done == BATCH)
+		pthread_cond_signal(&is_wanted);
+	pthread_mutex_unlock(&lock);
+}
+
+/* ---- requests that wait ------------------------------------------------------------------------------- */
+
+void fusecopy_settle(void)
+{
+	if (count() == 0)
+		return;
+	pthread_mutex_lock(&lock);
+	wait_for(noted);
+	pthread_mutex_unlock(&lock);
+}
+
+static int is(const struct fusecopy_file *file, uint64_t device, uint64_t ino)
+{
+	return file->ino == ino && file->device == device;
+}
+
+/* Whether a write of `length` bytes at `off` of `file` changes what the proof of a clone will look at. */
+static int changes(const struct fusecopy_event *clone, const struct fusecopy_file *file, int64_t off, uint64_t length)
+{
+	const struct fusecopy_file *source = clone->source, *destination = clone->destination;
+
+	if (clone->kind != FUSECOPY_CLONED)
+		return 0;
+	if (is(source, file->device, file->ino))
+		return 1;
+	return is(destination, file->device, file->ino) && off < clone->off_out + (int64_t)clone->copied &&
+	       (uint64_t)clone->off_out < off + length;
+}
+
+void fusecopy_settle_range(const struct fusecopy_file *file, int64_t off, uint64_t length)
+{
+	uint64_t number;
+
+	if (count() == 0)
+		return;
+	pthread_mutex_lock(&lock);
+	for (number = noted; number > done; number--)
+		if (changes(event(number - 1), file, off, length)) {
+			wait_for(number);
+			break;
+		}
+	pthread_mutex_unlock(&lock);
+}
+
+/* ---- the thread that does them ------------------------------------------------------------------------- */
+
+static void linger(void)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LINGER_NS;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	while (!ended && wanted <= done && noted - done < BATCH)
+		if (pthread_cond_timedwait(&is_wanted, &lock, &until) != 0)
+			return;
+}
+
+static void rest(void)
+{
+	resting = 1;
+	while (noted == done && !ended)
+		pthread_cond_wait(&is_wanted, &lock);
+	resting = 0;
+	linger();
+}
+
+int fusecopy_next_event(struct fusecopy_event *next)
+{
+	int found;
+
+	pthread_mutex_lock(&lock);
+	if (next->kind != FUSECOPY_NOTHING)
+		__atomic_store_n(&done, done + 1, __ATOMIC_SEQ_CST);
+	if (done == wanted)
+		pthread_cond_broadcast(&is_done);
+	if (noted == done)
+		rest();
+	found = noted > done;
+	if (found)
+		copy_event(next, event(done));
+	pthread_mutex_unlock(&lock);
+	return found;
+}
+
+void fusecopy_end_events(void)
+{
+	pthread_mutex_lock(&lock);
+	ended = 1;
+	pthread_cond_signal(&is_wanted);
+	pthread_mutex_unlock(&lock);
+}

@@ -1,0 +1,89 @@
+"""What follows answers that the native layer gave by itself (afterwards.c), in their order."""
+
+import logging
+from typing import NamedTuple, Protocol
+
+from fusecopy.libfuse._native import ffi, lib
+from fusecopy.libfuse.callers import Thread
+
+log = logging.getLogger(__name__)
+
+
+class Clone(NamedTuple):
+    """A copy request that was answered by a clone of its whole range.
+
+    Attributes:
+        thread: who asked.
+        fh_in, off_in, fh_out, off_out, length: what was asked; the handles are still open.
+        copied: bytes that the source had of it.
+        begun_ns, ended_ns: CLOCK_MONOTONIC.
+    """
+
+    thread: Thread
+    fh_in: int
+    off_in: int
+    fh_out: int
+    off_out: int
+    length: int
+    copied: int
+    begun_ns: int
+    ended_ns: int
+
+
+class Followers(Protocol):
+    """What is told."""
+
+    def cloned(self, clone: Clone) -> None:
+        """Neither file's bytes have changed since, and no name."""
+
+    def release(self, fh: int) -> None:
+        """The last descriptor of an open file was closed."""
+
+
+def follow(followers: Followers) -> None:
+    """Tell of each event, until `end`; blocks."""
+    event = ffi.new("struct fusecopy_event *")
+    while lib.fusecopy_next_event(event):
+        try:
+            _tell(followers, event)
+        except Exception:
+            log.exception("unexpected error after a request was answered")
+
+
+def end() -> None:
+    """Have `follow` return once it has told of everything."""
+    lib.fusecopy_end_events()
+
+
+def settle() -> None:
+    """Wait until everything was told that was answered so far."""
+    lib.fusecopy_settle()
+
+
+def allow_clones(allowed: bool) -> None:
+    """Whether copies may be answered by a clone before `copy_file_range` is asked. What is asked it already
+    still comes to it."""
+    lib.fusecopy_allow_clones(allowed)
+
+
+def _tell(followers: Followers, event: "ffi.CData") -> None:
+    if event.kind == lib.FUSECOPY_RELEASED:
+        followers.release(_handle(event.source))
+        return
+    followers.cloned(
+        Clone(
+            Thread.of(event.caller),
+            _handle(event.source),
+            event.off_in,
+            _handle(event.destination),
+            event.off_out,
+            event.length,
+            event.copied,
+            event.begun_ns,
+            event.ended_ns,
+        )
+    )
+
+
+def _handle(file: "ffi.CData") -> int:
+    return int(ffi.cast("uintptr_t", file))

@@ -1,0 +1,57 @@
+"""Who sent a request (callers.c)."""
+
+from typing import NamedTuple
+
+from fusecopy.libfuse._native import ffi, lib
+
+ARGS_BYTES: int = lib.FUSECOPY_ARGS_BYTES
+"""How much of a command line is kept."""
+
+REMEMBERED: int = lib.FUSECOPY_CALLERS
+"""Threads that are remembered: few, as each keeps three descriptors that open files may want."""
+
+
+class Thread(NamedTuple):
+    """A thread as /proc has it.
+
+    Attributes:
+        pid: its process.
+        parent: the process's parent when the thread was first seen.
+        group: the process group, 0 where that is not known.
+        uid: the request's user, or else the process's.
+        comm: the thread's name, as the kernel ends it by a newline.
+        args: the beginning of the command line, each word ended by a null.
+        exe: path of the program, empty where that may not be seen.
+    """
+
+    pid: int
+    parent: int
+    group: int
+    uid: int
+    comm: bytes
+    args: bytes
+    exe: bytes
+
+    @classmethod
+    def of(cls, c: "ffi.CData") -> "Thread":
+        """From a struct fusecopy_caller."""
+        return cls(
+            c.pid,
+            c.parent,
+            c.group,
+            c.uid,
+            ffi.unpack(c.comm, c.comm_size),
+            ffi.unpack(c.args, c.args_size),
+            ffi.unpack(c.exe, c.exe_size),
+        )
+
+
+def look(number: int) -> Thread | None:
+    """A thread as it is now; None where it is gone, or cannot be seen. Any thread may ask."""
+    caller = ffi.new("struct fusecopy_caller *")
+    return Thread.of(caller) if lib.fusecopy_identify(number, caller) == 0 else None
+
+
+def forget() -> None:
+    """Close the descriptors of those remembered."""
+    lib.fusecopy_forget_callers()
