@@ -21,7 +21,7 @@ LIMIT = 8
 @pytest.fixture
 def table(tmp_path: Path) -> Iterator[InodeTable]:
     """A table that may have eight descriptors open besides the root's."""
-    table = InodeTable(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY), LIMIT)
+    table = InodeTable(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY), LIMIT, timeout=1)
     yield table
     table.close()
 
