@@ -19,7 +19,7 @@ struct node {
 	uint64_t number; /* 0: a free place */
 	int64_t told_size;
 	double timeout; /* seconds for which the kernel may believe its attributes */
-	int descriptor; /* O_PATH, or -1 */
+	int descriptor; /* -1 while it is closed */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

@@ -200,6 +200,15 @@ def test_the_size_told_last_is_known_whoever_told_it(directory: Path) -> None:
         assert cause.endswith(f"it has {size + 4096} now.")
 
 
+def test_what_was_told_is_believed(sides: Sides) -> None:
+    with opened(sides.mount / "f", os.O_RDWR | os.O_CREAT) as fd:
+        for size in (1, 2):
+            os.write(fd, b"x")
+            before = requests(sides.mounted)[GETATTR]
+            assert [os.fstat(fd).st_size for _ in range(50)] == [size] * 50
+            assert requests(sides.mounted)[GETATTR] - before == 1
+
+
 def capability(path: Path, room: int) -> tuple[int, bytes] | str:
     """getxattr(2) of security.capability into so many bytes."""
     value = ctypes.create_string_buffer(room) if room else None
