@@ -1,20 +1,20 @@
-"""What the kernel is told of an inode."""
+"""What the kernel is told of an inode.
+
+A GETATTR that the native layer answers by itself tells the same: number, size and timeout are `nodes.tell`'s.
+"""
 
 from fusecopy.filesystem.inodes import Inode
-from fusecopy.libfuse import Entry
+from fusecopy.libfuse import Entry, nodes
 
 
 def told(inode: Inode, entry: Entry, timeout: float) -> Entry:
-    """The attributes in `entry` as those of `inode`, which the kernel may believe for `timeout` seconds; not
-    at all where others may change them unseen.
+    """The attributes in `entry` as those of `inode`, whose name the kernel may believe for `timeout` seconds.
 
     st_blocks is the backing's: cp does not offer a file for which st_blocks * 512 < st_size to
     copy_file_range (coreutils 9.1).
     """
     native = entry.native
-    native.number = inode.number
     native.generation = inode.generation
     native.entry_timeout = timeout
-    native.attr_timeout = 0.0 if inode.mapped else timeout
-    inode.told_size = entry.st_size
+    nodes.tell(inode.number, entry)
     return entry

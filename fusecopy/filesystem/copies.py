@@ -285,7 +285,7 @@ def _cut(source: OpenFile, end: int) -> Refusal | None:
     """Why a copy ended before its source did: the kernel cuts what it asks to the size that it knows, and
     does not look again (generic_copy_file_checks; timeouts do not matter)."""
     size = source.size()
-    if not end == source.inode.told_size < size:
+    if not end == source.told_size() < size:
         return None
     return Refusal(
         0,

@@ -19,7 +19,7 @@ from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.privileges import drop_suidgid
-from fusecopy.libfuse import Entry, NativeFile, Opened
+from fusecopy.libfuse import Entry, NativeFile, Opened, nodes
 
 OPEN_FLAGS = os.O_ACCMODE | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
 
@@ -71,16 +71,19 @@ class Files:
             _check_regular(descriptor)
             fd = self._open(f"/proc/self/fd/{descriptor}", flags & OPEN_FLAGS | os.O_CLOEXEC)
         inode = self._inodes.get(number)
-        believed = not inode.mapped
         opened = self._add(fd, flags, inode, ctx)
-        if believed and inode.mapped:
+        if _is_changed_unseen(opened, flags) and nodes.distrust(number):
             pyfuse3.invalidate_inode(number, attr_only=True)
         return opened
 
     def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Context) -> tuple[Opened, Entry]:
         """Create and open a file as the caller."""
         fd, inode, entry = self._names.create(parent, name, mode, flags, ctx)
-        return self._add(fd, flags, inode, ctx), entry
+        opened = self._add(fd, flags, inode, ctx)
+        if _is_changed_unseen(opened, flags):
+            # What it is told now of an empty file it asks again when there are pages to map.
+            nodes.distrust(inode.number)
+        return opened, entry
 
     def flush(self, fh: int) -> None:
         """What close(2) reports: the backing's own errors of delayed writes, as network filesystems have."""
@@ -145,23 +148,26 @@ class Files:
 
     def _add(self, fd: int, flags: int, inode: Inode, ctx: Context) -> Opened:
         """A file's cached pages are dropped when it is opened again, unless they are asked to be kept: its
-        reads would not be seen.
-
-        Of a file that the kernel writes by itself it maps the backing's pages (backing_file_mmap, Linux 6.9
-        to 7.2): what is written to those, even after the file is closed, changes times and blocks, and the
-        mount's inode never hears of it. Writable pages take O_RDWR.
-        """
+        reads would not be seen."""
         backing = self._passthrough.opened(inode, fd)
         identity = inode.device, inode.ino
         native = NativeFile(fd, identity, write_waits=bool(flags & os.O_DSYNC), unseen=backing != 0)
         file = OpenFile(native, inode, ctx.pid, unseen=backing != 0)
-        if file.unseen and flags & os.O_ACCMODE == os.O_RDWR:
-            inode.mapped = True
         self._files.add(file)
         noflush = self._how.noflush and inode.device == self._inodes.root.device
         # Who keeps pages and is read by the kernel itself gets EIO (fs/fuse/iomode.c, Linux 6.9 to 7.2).
         keep_cache = self._how.keep_cache and not backing
         return Opened(file.fh, keep_cache=keep_cache, noflush=noflush, backing=backing)
+
+
+def _is_changed_unseen(opened: Opened, flags: int) -> bool:
+    """Whether the file may change without the mount's inode hearing of it.
+
+    Of a file that the kernel writes by itself it maps the backing's pages (backing_file_mmap, Linux 6.9 to
+    7.2): what is written to those, even after the file is closed, changes times and blocks. Writable pages
+    take O_RDWR.
+    """
+    return opened.backing != 0 and flags & os.O_ACCMODE == os.O_RDWR
 
 
 def _check_regular(descriptor: int) -> None:

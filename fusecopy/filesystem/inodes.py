@@ -7,7 +7,8 @@ there is still the same one. What the kernel may ask for although no name leads 
 files, removed directories) keeps its descriptor.
 
 Every method may be called from any thread. The table's lock is held for look-ups in memory and for the
-reopening of a descriptor, never for a close that may free a file's blocks.
+reopening of a descriptor, never for a close that may free a file's blocks. Each descriptor is lent to the
+native layer, which answers for inodes by itself (libfuse/nodes.c), and is closed by it.
 
 There may be a million inodes, so each costs little: a file is found by the number that the kernel calls it,
 which follows from its device and inode number, and only where that number was taken by an entry of its own.
@@ -25,6 +26,7 @@ import pyfuse3
 
 from fusecopy.filesystem import devices, kernel
 from fusecopy.filesystem.devices import Device, FileId
+from fusecopy.libfuse import nodes
 
 ROOT = pyfuse3.ROOT_INODE
 
@@ -50,8 +52,6 @@ class Inode(msgspec.Struct, eq=False, gc=False):
         handle: file handle, known once the descriptor has been closed; tells it from a later file of the
             same number.
         generation: grows when another file takes over device and ino.
-        told_size: the size in bytes that the kernel was last told.
-        mapped: programs may write it through mapped pages that the kernel's own inode knows nothing of.
     """
 
     number: int
@@ -64,8 +64,6 @@ class Inode(msgspec.Struct, eq=False, gc=False):
     kept: bool = False
     handle: bytes | None = None
     generation: int = 0
-    told_size: int = -1
-    mapped: bool = False
 
     @property
     def parent(self) -> "Inode | None":
@@ -107,16 +105,18 @@ class Borrowed:
 class InodeTable:
     """All inodes the kernel knows, found by their number or by the backing's device and inode number."""
 
-    def __init__(self, root: int, descriptor_limit: int) -> None:
+    def __init__(self, root: int, descriptor_limit: int, timeout: float) -> None:
         """Begin with the directory open as `root` (any descriptor; it becomes the table's), and keep at
-        most about `descriptor_limit` descriptors."""
+        most about `descriptor_limit` descriptors. The kernel may believe attributes for `timeout` seconds."""
         st = os.fstat(root)
         self._lock = threading.Lock()
         self._limit = descriptor_limit
+        self._timeout = timeout
         self._devices = {st.st_dev: Device(st.st_dev, 0, root)}
         self._by_handle = devices.may_open_by_handle(root)
         self.root = Inode(ROOT, st.st_dev, st.st_ino, (None, b""), root, lookups=1, kept=True)
         self._by_number = {ROOT: self.root}
+        nodes.enter(ROOT, root, timeout)
         self._elsewhere = {(st.st_dev, st.st_ino): self.root}
         self._recent: OrderedDict[int, Inode] = OrderedDict()
         self._removed = 0
@@ -164,8 +164,7 @@ class InodeTable:
             if inode.lookups or inode.borrowers:
                 return
             descriptor, inode.descriptor = inode.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        nodes.close(descriptor)
 
     def enter(self, descriptor: int, st: FileId, parent: Inode, name: bytes) -> Inode:
         """Count one more look-up of the file open as `descriptor`, which becomes the table's."""
@@ -230,14 +229,14 @@ class InodeTable:
             if inode.borrowers:
                 return
             descriptor, inode.descriptor = inode.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        nodes.close(descriptor)
 
     def close(self) -> None:
         """Close every descriptor."""
         with self._lock:
             for inode in self._by_number.values():
                 self._close(inode)
+                nodes.forget(inode.number)
             for device in self._devices.values():
                 if device.anchor >= 0 and device.number != self.root.device:
                     os.close(device.anchor)
@@ -267,12 +266,14 @@ class InodeTable:
         # device.number and not st_dev: a million inodes then share one integer.
         inode = Inode(number, device.number, ino, seen, descriptor)
         self._by_number[number] = self._recent[number] = inode
+        nodes.enter(number, descriptor, self._timeout)
         if number != usual:
             self._elsewhere[(st_dev, ino)] = inode
         return inode
 
     def _remove(self, inode: Inode) -> None:
         del self._by_number[inode.number]
+        nodes.forget(inode.number)
         self._recent.pop(inode.number, None)
         self._elsewhere.pop((inode.device, inode.ino), None)
         self._removed += 1
@@ -281,7 +282,8 @@ class InodeTable:
             self._removed = 0
 
     def _make_room(self) -> None:
-        """Close the least recently used descriptors that nobody holds, down to the limit."""
+        """Close the least recently used descriptors that nobody holds, down to the limit. What the native
+        layer uses does not count as recent: closed early, it is opened again."""
         for _ in range(len(self._recent) - self._limit):
             number, inode = self._recent.popitem(last=False)
             if inode.borrowers:
@@ -292,9 +294,9 @@ class InodeTable:
                 self._close(inode)
 
     def _close(self, inode: Inode) -> None:
-        if inode.descriptor >= 0:
-            os.close(inode.descriptor)
-            inode.descriptor = -1
+        nodes.take_back(inode.number)
+        nodes.close(inode.descriptor)
+        inode.descriptor = -1
 
     def _adopt(self, inode: Inode, descriptor: int) -> None:
         """Take a new descriptor for an inode whose own was closed. If its file went meanwhile and another
@@ -303,6 +305,7 @@ class InodeTable:
         if inode.handle is not None and inode.handle != handle:
             inode.generation += 1
         inode.descriptor, inode.handle = descriptor, handle
+        nodes.lend(inode.number, descriptor)
         self._recent[inode.number] = inode
 
     def _reopen(self, inode: Inode) -> None:
@@ -312,6 +315,7 @@ class InodeTable:
             inode.descriptor = kernel.open_by_handle(anchor, inode.handle)
         else:
             inode.descriptor = _open_by_names(inode)
+        nodes.lend(inode.number, inode.descriptor)
         self._recent[inode.number] = inode
 
 

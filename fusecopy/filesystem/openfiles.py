@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from fusecopy.filesystem.flows import Flows
 from fusecopy.filesystem.inodes import Inode
-from fusecopy.libfuse import NativeFile
+from fusecopy.libfuse import NativeFile, nodes
 
 
 class OpenFile:
@@ -44,6 +44,11 @@ class OpenFile:
     def size(self) -> int:
         """The file's size now, in bytes."""
         return os.fstat(self.fd).st_size
+
+    def told_size(self) -> int:
+        """The size that the kernel was last told; -1 once it has forgotten the file."""
+        size = nodes.told_size(self.inode.number)
+        return size if self.inode.lookups else -1  # looked at last: its number may be another's by then
 
 
 class OpenFiles:

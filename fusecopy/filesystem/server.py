@@ -123,7 +123,7 @@ class Server:
         """
         self._config = config
         self._log = DeferredLog()
-        self._inodes = InodeTable(_open_backing(config.backing), _descriptor_limit())
+        self._inodes = InodeTable(_open_backing(config.backing), _descriptor_limit(), config.timeout)
         self._files = OpenFiles()
         self._undispatched = Undispatched(config.mountpoint)
         self._reporter = Reporter(self._log.put, self._undispatched)

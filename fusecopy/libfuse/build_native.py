@@ -5,7 +5,18 @@ import subprocess
 
 from cffi import FFI
 
-SOURCES = ("session", "loop", "ops", "data", "clones", "afterwards", "callers", "replies")
+SOURCES = (
+    "session",
+    "loop",
+    "ops",
+    "replies",
+    "data",
+    "nodes",
+    "attributes",
+    "clones",
+    "afterwards",
+    "callers",
+)
 
 DECLARATIONS = """
 typedef int... pid_t;
@@ -134,6 +145,13 @@ int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry,
 size_t fusecopy_add_entry(fuse_req_t req, char *buf, size_t size, const char *name,
                           const struct fusecopy_entry *entry, int64_t after, int plus);
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
+void fusecopy_node_enter(uint64_t number, int descriptor, double timeout);
+void fusecopy_node_lend(uint64_t number, int descriptor);
+void fusecopy_node_forget(uint64_t number);
+void fusecopy_node_close(int descriptor);
+int fusecopy_node_distrust(uint64_t number);
+int64_t fusecopy_node_told_size(uint64_t number);
+void fusecopy_node_tell(uint64_t number, struct fusecopy_entry *entry);
 
 extern "Python+C" {
     void on_crowded(void);
@@ -187,9 +205,9 @@ ffibuilder = FFI()
 ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
     "fusecopy.libfuse._native",
-    '#include "ops.h"',
+    '#include "nodes.h"',
     sources=[f"fusecopy/libfuse/{name}.c" for name in SOURCES],
-    depends=["fusecopy/libfuse/ops.h", "fusecopy/libfuse/loop.h"],
+    depends=[f"fusecopy/libfuse/{name}.h" for name in ("ops", "loop", "nodes")],
     include_dirs=["fusecopy/libfuse"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=[*pkg_config("--cflags"), "-O2", "-Wall", "-Wextra"],

@@ -4,6 +4,7 @@
  */
 
 #include "loop.h"
+#include "nodes.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -133,7 +134,8 @@ static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)fi;
-	on_getattr(req, ino);
+	if (!fusecopy_answer_getattr(req, ino))
+		on_getattr(req, ino);
 }
 
 static void do_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -209,7 +211,8 @@ static void do_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 
 static void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-	on_getxattr(req, ino, (char *)name, size);
+	if (!fusecopy_answer_getxattr(req, ino, name, size))
+		on_getxattr(req, ino, (char *)name, size);
 }
 
 static void do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

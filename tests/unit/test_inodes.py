@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 
 from fusecopy.filesystem import inodes
 from fusecopy.filesystem.inodes import ROOT, Inode, InodeTable
+from fusecopy.libfuse import nodes
 
 LIMIT = 8
 
@@ -21,7 +22,7 @@ LIMIT = 8
 @pytest.fixture
 def table(tmp_path: Path) -> Iterator[InodeTable]:
     """A table that may have eight descriptors open besides the root's."""
-    table = InodeTable(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY), LIMIT)
+    table = InodeTable(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY), LIMIT, timeout=1)
     yield table
     table.close()
 
@@ -115,6 +116,54 @@ def test_a_descriptor_that_is_closed_is_opened_again(table: InodeTable, tmp_path
     for n, inode in enumerate(entered):
         with table.borrow(inode.number) as descriptor:
             assert Path(f"/proc/self/fd/{descriptor}").read_text() == f"{n}"
+
+
+@pytest.fixture
+def lent(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+    """The descriptor that the native layer has of each inode it was told of."""
+    lent: dict[int, int] = {}
+
+    def watch(name: str, note: Callable[..., object]) -> None:
+        real = getattr(nodes, name)
+        monkeypatch.setattr(nodes, name, lambda *args: (note(*args), real(*args)))
+
+    watch("enter", lambda number, descriptor, timeout: lent.update({number: descriptor}))
+    watch("lend", lambda number, descriptor: lent.update({number: descriptor}))
+    watch("take_back", lambda number: lent.update({number: -1}))
+    watch("forget", lambda number: lent.pop(number))
+    return lent
+
+
+def test_what_is_open_is_lent_and_nothing_else(lent: dict[int, int], tmp_path: Path) -> None:
+    (tmp_path / "backing").mkdir()
+    files = [tmp_path / "backing" / f"f{n}" for n in range(4 * LIMIT)]
+    for file in files:
+        file.touch()
+    table = InodeTable(os.open(tmp_path / "backing", os.O_RDONLY | os.O_DIRECTORY), LIMIT, timeout=1)
+    entered = [table.root]
+
+    def check() -> None:
+        assert lent == {inode.number: inode.descriptor for inode in entered}
+        assert all(is_open(descriptor) for descriptor in lent.values() if descriptor >= 0)
+
+    for file in files:
+        entered.append(enter(table, file))
+        check()
+    assert -1 in lent.values()
+    for file, inode in zip(files, entered[1:], strict=True):
+        with table.borrow(inode.number):
+            check()
+        assert enter(table, file) is inode
+        check()
+    assert enter(table, files[0]) is entered[1]
+    check()
+    for inode in entered[1::2]:
+        with table.borrow(inode.number):
+            table.forget(inode.number, 9)
+        entered.remove(inode)
+        check()
+    table.close()
+    assert lent == {}
 
 
 def test_room_is_given_back_after_many_were_forgotten(

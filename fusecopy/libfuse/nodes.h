@@ -1,0 +1,41 @@
+/* The inodes that the kernel knows, as the handlers in C find them. */
+
+#ifndef FUSECOPY_LIBFUSE_NODES_H
+#define FUSECOPY_LIBFUSE_NODES_H
+
+#include "ops.h"
+
+/* For the owner: enter an inode that the table does not have, lend it a descriptor (-1 takes it back), forget it.
+ * A number that is not in the table is no error, here and below. */
+void fusecopy_node_enter(uint64_t number, int descriptor, double timeout);
+void fusecopy_node_lend(uint64_t number, int descriptor);
+void fusecopy_node_forget(uint64_t number);
+
+/* Close a descriptor that was lent and is no more: at once, or when its last user is done with it. */
+void fusecopy_node_close(int descriptor);
+
+/* Have the kernel believe no attributes of it from now on. Whether it did until now. */
+int fusecopy_node_distrust(uint64_t number);
+
+/* The size in bytes that the kernel was last told, or -1. */
+int64_t fusecopy_node_told_size(uint64_t number);
+
+/* What the kernel is told of an inode's attributes: `entry` has its stat, and gets its number and timeout. */
+void fusecopy_node_tell(uint64_t number, struct fusecopy_entry *entry);
+
+/* A handler that uses a descriptor. It is on the handler's stack, and in the table's hands until its end. */
+struct fusecopy_use {
+	struct fusecopy_use *next;
+	int descriptor;
+	int closes; /* the descriptor was to be closed meanwhile */
+};
+
+/* Whether there is an open descriptor; then it stays so until the end. */
+int fusecopy_begin_use(struct fusecopy_use *use, uint64_t number);
+void fusecopy_end_use(struct fusecopy_use *use);
+
+/* attributes.c: whether the request was answered; else it is for whoever can open the inode's descriptor. */
+int fusecopy_answer_getattr(fuse_req_t req, fuse_ino_t number);
+int fusecopy_answer_getxattr(fuse_req_t req, fuse_ino_t number, const char *name, size_t size);
+
+#endif
