@@ -48,9 +48,7 @@ class Answers:
         try:
             entry = self._operations.lookup(parent, name)
         except FileNotFoundError:
-            if not self._operations.negative_timeout:
-                raise
-            lib.fusecopy_reply_absent(request, self._operations.negative_timeout)
+            lib.fusecopy_reply_absent(request)
         else:
             lib.fusecopy_reply_entry(request, entry.native)
 

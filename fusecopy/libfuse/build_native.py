@@ -13,6 +13,7 @@ SOURCES = (
     "data",
     "nodes",
     "attributes",
+    "names",
     "clones",
     "afterwards",
     "callers",
@@ -65,7 +66,7 @@ struct fusecopy_file {
     int client_count; struct fusecopy_client clients[...];
 };
 struct fusecopy_connection {
-    int has_loop; unsigned int want; unsigned int refuse;
+    int has_loop; double negative_timeout; unsigned int want; unsigned int refuse;
     unsigned int major; unsigned int minor; unsigned int max_write;
     int passthrough;
     uint64_t requests[...];
@@ -137,7 +138,7 @@ void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int6
                            int append);
 int fusecopy_stat(int fd, struct fusecopy_entry *entry);
 int fusecopy_reply_entry(fuse_req_t req, const struct fusecopy_entry *entry);
-int fusecopy_reply_absent(fuse_req_t req, double timeout);
+int fusecopy_reply_absent(fuse_req_t req);
 int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry);
 int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
 int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry,

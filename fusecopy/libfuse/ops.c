@@ -114,7 +114,8 @@ static void do_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 
 static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	on_lookup(req, parent, (char *)name);
+	if (!fusecopy_answer_absent(req, parent, name))
+		on_lookup(req, parent, (char *)name);
 }
 
 static void do_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
@@ -301,11 +302,12 @@ int fusecopy_reply_entry(fuse_req_t req, const struct fusecopy_entry *entry)
 	return fuse_reply_entry(req, &param);
 }
 
-int fusecopy_reply_absent(fuse_req_t req, double timeout)
+/* An entry of the number 0 is what a kernel remembers as absent (fs/fuse/dir.c); ENOENT it asks for again. */
+int fusecopy_reply_absent(fuse_req_t req)
 {
-	struct fuse_entry_param param = { .ino = 0, .entry_timeout = timeout };
+	struct fuse_entry_param param = { .entry_timeout = fusecopy_get_connection()->negative_timeout };
 
-	return fuse_reply_entry(req, &param);
+	return param.entry_timeout > 0 ? fuse_reply_entry(req, &param) : fuse_reply_err(req, ENOENT);
 }
 
 int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry)

@@ -54,10 +54,11 @@ struct fusecopy_file {
 };
 
 struct fusecopy_connection {
-	int has_loop;        /* requests are answered by our own loop; set before the session is made */
-	unsigned int want;   /* FUSE_CAP_ flags to ask for, set before the session starts */
-	unsigned int refuse; /* FUSE_CAP_ flags to leave out although libfuse or pyfuse3 wants them */
-	unsigned int major;  /* the kernel's FUSE protocol, known after INIT */
+	int has_loop;            /* requests are answered by our own loop; set before the session is made */
+	double negative_timeout; /* seconds for which the kernel may believe that a name is not there */
+	unsigned int want;       /* FUSE_CAP_ flags to ask for, set before the session starts */
+	unsigned int refuse;     /* FUSE_CAP_ flags to leave out although libfuse or pyfuse3 wants them */
+	unsigned int major;      /* the kernel's FUSE protocol, known after INIT */
 	unsigned int minor;
 	unsigned int max_write;
 	int passthrough; /* asked for, then agreed: the kernel reads and writes the backing by itself */
@@ -230,7 +231,7 @@ void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int6
 void fusecopy_lay_over(struct fuse_lowlevel_ops *ops, int has_loop);
 int fusecopy_stat(int fd, struct fusecopy_entry *entry);
 int fusecopy_reply_entry(fuse_req_t req, const struct fusecopy_entry *entry);
-int fusecopy_reply_absent(fuse_req_t req, double timeout);
+int fusecopy_reply_absent(fuse_req_t req);
 int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry);
 int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
 int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry, const struct fusecopy_opened *opened);

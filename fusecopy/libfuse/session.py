@@ -159,6 +159,7 @@ def init(
     global _session
     connection = lib.fusecopy_get_connection()
     connection.has_loop = loop
+    connection.negative_timeout = operations.negative_timeout
     connection.passthrough = passthrough
     connection.want = lib.FUSE_CAP_DONT_MASK | lib.FUSE_CAP_READDIRPLUS_AUTO
     connection.refuse = (
