@@ -99,6 +99,11 @@ class Writer:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._finished >= target and not self._reopening, timeout)
 
+    def await_room(self, timeout: float = 5.0) -> bool:
+        """Wait, at most `timeout` seconds, until at most half of the queue is in use; whether it is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closing or not self._half_full(), timeout)
+
     def reopen(self) -> None:
         """Open the file at the path again: what SIGHUP means after logrotate moved it away."""
         with self._changed:
@@ -140,6 +145,7 @@ class Writer:
             batch, self._queue = self._queue, []
             dropped, self._dropped = self._dropped, 0
             self._lost += dropped
+            self._changed.notify_all()
         for record in batch:
             self._write(record)
         if dropped:
