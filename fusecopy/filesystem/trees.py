@@ -136,7 +136,7 @@ class Trees:
 
     Args:
         policy: the mount's policy as it is now.
-        await_room: waits until the log's queue is half empty; False where that takes too long.
+        await_room: waits until less than half of the log's queue is in use; False where that takes too long.
     """
 
     def __init__(
