@@ -22,8 +22,8 @@ from fusecopy.copying.records import Attempt, Copied, Outcome, Path, Refusal, Re
 from fusecopy.copying.refusal import explain
 from fusecopy.copying.work import Work
 
-THREADS = 4
-"""That work on one tree. To create in one directory they wait for each other."""
+THREADS = min(4, len(os.sched_getaffinity(0)))
+"""That work on one tree; more than there are processors would only wait for the filesystem's locks."""
 
 CHUNK = 256
 """Entries of one directory that one thread takes at a time."""
