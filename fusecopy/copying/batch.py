@@ -56,6 +56,7 @@ def clone_files(
 
     Args:
         prefix: what comes before a name in `Cloned.path`.
+        names: one at least.
         largest: bytes a file may have, or None.
     """
     found = ffi.new("struct fc_cloned[]", len(names))
