@@ -97,10 +97,9 @@ class Reporter:
 
     def clones(self, records: TreeRecords, clones: Iterable[Cloned]) -> None:
         """Report files of a tree that were cloned whole, all with data."""
-        time = timestamp()
         with self._lock:
             for clone in clones:
-                record = records.record(next(self._numbers), time, clone)
+                record = records.record(next(self._numbers), clone)
                 self._remember((clone.device, clone.ino), record)
                 self._put(record)
 

@@ -1,5 +1,7 @@
 """The records of a tree: those of the files that were cloned whole, and what its own is made of."""
 
+import time
+
 from msgspec.structs import replace
 
 from fusecopy.copying import errnos
@@ -21,15 +23,16 @@ class TreeRecords:
         self._source = source
         self._destination = destination
         self._alike = _alike(caller)
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
 
-    def record(self, seq: int, time: str, clone: Cloned) -> Copy:
+    def record(self, seq: int, clone: Cloned) -> Copy:
         """The record of one clone that has data."""
         src, src_b64 = encode_path(self._source + clone.path)
         dst, dst_b64 = encode_path(self._destination + clone.path)
         return replace(
             self._alike,
             seq=seq,
-            time=time,
+            time=timestamp(self._epoch_ns + clone.ended_ns),
             mono_ns=clone.ended_ns,
             src=src,
             dst=dst,
@@ -49,7 +52,7 @@ class TreeRecords:
 def _alike(caller: Caller) -> Copy:
     return Copy(
         seq=0,
-        time=timestamp(),
+        time="",
         mono_ns=0,
         pid=caller.pid,
         comm=caller.comm,

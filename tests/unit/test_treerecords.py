@@ -1,5 +1,7 @@
 """The records of files that were cloned whole say what those of files cloned one by one say."""
 
+import time
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -60,6 +62,8 @@ def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: in
     one_by_one, whole = put
     assert _told(whole) == _told(one_by_one)
     assert isinstance(whole, Copy)
+    ended = time.time() - (time.monotonic() - whole.mono_ns / 1e9)
+    assert abs(datetime.fromisoformat(whole.time).timestamp() - ended) < 1
     assert (whole.seq, whole.shared) == (2, None if unprovable else shared)
     for inode, record in ((6, one_by_one), (7, whole)):
         assert reporter.last_copy(Inode(0, 5, inode, (root, name), -1)) == msgspec.json.encode(record)
