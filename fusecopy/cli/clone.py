@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import secrets
 import stat
 import sys
 import threading
@@ -83,7 +82,7 @@ def _opened(source: Path, recursive: bool) -> Iterator[int]:
 @contextmanager
 def _marker(directory: Path) -> Iterator[int]:
     """A new file, open for writing: what shows the server that one may be made there."""
-    path = directory / f".fusecopy-clone-{secrets.token_hex(8)}"
+    path = directory / f".fusecopy-clone-{os.urandom(8).hex()}"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         yield fd

@@ -18,6 +18,9 @@ class _Lib:
     FC_HOLE: int
     FC_UNPROVABLE: int
     FC_STATES: int
+    FC_DONE: int
+    FC_GONE: int
+    FC_REFUSED: int
 
     def fc_clone_range(
         self, source: int, offset_in: int, length: int, destination: int, offset_out: int
@@ -60,6 +63,16 @@ class _Lib:
     ) -> int: ...
     def fc_copy_attributes(self, source: int, destination: int, e: Any) -> int: ...
     def fc_drop_acls(self, fd: int) -> int: ...
+    def fc_clone_files(
+        self,
+        source: int,
+        destination: int,
+        names: bytes,
+        count: int,
+        largest: int,
+        budget_ns: int,
+        found: Any,
+    ) -> int: ...
     def fc_syncfs(self, fd: int) -> int: ...
 
 class _FFI:

@@ -26,11 +26,21 @@ CDEF = """
 #define FC_HOLE ...
 #define FC_UNPROVABLE ...
 #define FC_STATES ...
+#define FC_DONE ...
+#define FC_GONE ...
+#define FC_REFUSED ...
 
 struct fc_entry {
     uint64_t device, ino, links, size, rdev;
     uint32_t mode, uid, gid;
     ...;
+};
+
+struct fc_cloned {
+    int state;
+    uint64_t device, ino, size;
+    uint64_t shared, holes, unprovable;
+    int64_t begun_ns, ended_ns;
 };
 
 struct fiemap_extent {
@@ -82,6 +92,8 @@ static int fc_create_file(int source, int directory, const char *name, const str
                           int *cloned);
 static int fc_copy_attributes(int source, int destination, const struct fc_entry *e);
 static int fc_drop_acls(int fd);
+static int fc_clone_files(int from, int to, const char *names, int count, uint64_t largest, int64_t budget_ns,
+                          struct fc_cloned *found);
 static int fc_syncfs(int fd);
 """
 
@@ -212,6 +224,7 @@ static int fc_syncfs(int fd)
 }
 
 #include "tree.h"
+#include "batch.h"
 """
 
 ffibuilder = FFI()
@@ -220,7 +233,7 @@ ffibuilder.set_source(
     "fusecopy.copying._native",
     SOURCE,
     sources=["fusecopy/copying/sharing.c"],
-    depends=["fusecopy/copying/sharing.h", "fusecopy/copying/tree.h"],
+    depends=["fusecopy/copying/sharing.h", "fusecopy/copying/tree.h", "fusecopy/copying/batch.h"],
     include_dirs=["fusecopy/copying"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=["-O2", "-Wall", "-Wextra"],

@@ -142,8 +142,16 @@ def opened(directory: int, name: bytes, listed: int) -> Source | None:
     raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
 
-def kind(entry: "os.DirEntry[str]") -> int:
-    """What an entry is (S_IFMT), by the listing where that tells; 0 for all but directories and files."""
-    if entry.is_dir(follow_symlinks=False):
-        return stat.S_IFDIR
-    return stat.S_IFREG if entry.is_file(follow_symlinks=False) else 0
+def listed(directory: int) -> dict[int, list[bytes]]:
+    """The names in a directory by kind, as far as the listing tells: S_IFDIR, S_IFREG, 0 for others."""
+    names: dict[int, list[bytes]] = {stat.S_IFDIR: [], 0: [], stat.S_IFREG: []}
+    with os.scandir(directory) as listing:
+        for entry in listing:
+            names[_kind(entry)].append(os.fsencode(entry.name))
+    return names
+
+
+def _kind(entry: "os.DirEntry[str]") -> int:
+    if entry.is_file(follow_symlinks=False):
+        return stat.S_IFREG
+    return stat.S_IFDIR if entry.is_dir(follow_symlinks=False) else 0

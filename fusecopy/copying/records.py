@@ -91,6 +91,15 @@ class Outcome(NamedTuple):
         return totals
 
 
+class Copied(NamedTuple):
+    """One file of a tree that was copied, while both are open. `path` is relative to the tree's top."""
+
+    path: bytes
+    request: Request
+    outcome: Outcome
+    begun_ns: int
+
+
 class Proof(str, Enum):
     """How the number of shared bytes is known."""
 

@@ -129,20 +129,17 @@ static int fc_copy_owner(int destination, const struct fc_entry *e, const struct
 
 /* Owner, extended attributes, mode, ACLs, times, in this order: a new owner takes setuid bits and capabilities
  * away, user attributes want the right to write, ACLs have the last word on the mode, and all of them touch
- * times. Both descriptors may be O_PATH. */
-static int fc_copy_attributes(int source, int destination, const struct fc_entry *e)
+ * times. Both descriptors may be O_PATH; `now` is what the destination is. */
+static int fc_give_attributes(int source, int destination, const struct fc_entry *e, const struct stat *now)
 {
     char from[FC_PROC_PATH], to[FC_PROC_PATH], names[XATTR_LIST_MAX];
     struct timespec times[2] = { { e->atime_s, e->atime_ns }, { e->mtime_s, e->mtime_ns } };
-    struct stat now;
     ssize_t size;
     int kept, error;
 
     snprintf(from, sizeof from, "/proc/self/fd/%d", source);
     snprintf(to, sizeof to, "/proc/self/fd/%d", destination);
-    if (fstat(destination, &now) < 0)
-        return -errno;
-    kept = fc_copy_owner(destination, e, &now);
+    kept = fc_copy_owner(destination, e, now);
     if (kept < 0)
         return kept;
     size = flistxattr(source, names, sizeof names);
@@ -154,13 +151,20 @@ static int fc_copy_attributes(int source, int destination, const struct fc_entry
     if (error < 0)
         return error;
     /* The owner's change may have taken bits away, so the mode seen before it does not count. */
-    if (!S_ISLNK(e->mode) && ((now.st_mode ^ e->mode) & ALLPERMS || now.st_uid != e->uid || now.st_gid != e->gid))
+    if (!S_ISLNK(e->mode) && ((now->st_mode ^ e->mode) & ALLPERMS || now->st_uid != e->uid || now->st_gid != e->gid))
         if (chmod(to, e->mode & kept) < 0)
             return -errno;
     error = fc_copy_xattrs(from, to, names, size, true);
     if (error < 0)
         return error;
     return utimensat(destination, "", times, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+static int fc_copy_attributes(int source, int destination, const struct fc_entry *e)
+{
+    struct stat now;
+
+    return fstat(destination, &now) < 0 ? -errno : fc_give_attributes(source, destination, e, &now);
 }
 
 /* A new directory beneath must not inherit ACLs that its source does not have. */

@@ -1,8 +1,8 @@
 """Clone a file or a whole tree under a new name: descriptors and names in, no FUSE, no log.
 
-Nothing is followed and nothing is looked at twice: each entry is opened once, and what it is then counts. An
-entry that goes before it is opened is not in the clone. Data is carried as one copy is, by the paths of a
-ladder; the rest is kept as `cp -a` keeps it (fusecopy.copying.entries).
+Nothing is followed: what an entry is once it is open counts, and one that goes before is not in the clone.
+Files are cloned by FICLONE, many at a time (fusecopy.copying.batch); where that does not do, one by one, as
+one copy is carried by the paths of a ladder. The rest is kept as `cp -a` keeps it (fusecopy.copying.entries).
 """
 
 import errno
@@ -14,19 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fusecopy.copying.entries import DIRECTORY, Source, create_directory, drop_acls, kind, opened
+from fusecopy.copying.batch import Cloned, clone_files
+from fusecopy.copying.entries import DIRECTORY, Source, create_directory, drop_acls, listed, opened
 from fusecopy.copying.ladder import Ladder, carry
 from fusecopy.copying.limits import Budget
-from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request
+from fusecopy.copying.records import Attempt, Copied, Outcome, Path, Refusal, Request
 from fusecopy.copying.refusal import explain
 from fusecopy.copying.work import Work
 
-THREADS = 4
-"""That work on one tree. To create in one directory they wait for each other, for nothing else."""
+THREADS = min(4, len(os.sched_getaffinity(0)))
+"""That work on one tree; more than there are processors would only wait for the filesystem's locks."""
 
-CHUNK = 64
+CHUNK = 256
 """Entries of one directory that one thread takes at a time."""
-
 
 _OTHER_FILESYSTEM = Refusal(
     errno.EXDEV,
@@ -63,15 +63,6 @@ class Counts:
     bytes: int = 0
 
 
-class Copied(NamedTuple):
-    """One file's data, both files still open. `path` is relative to the source, times of CLOCK_MONOTONIC."""
-
-    path: bytes
-    request: Request
-    outcome: Outcome
-    begun_ns: int
-
-
 @dataclass(slots=True, eq=False)
 class _Directory:
     """A directory whose clone is not finished. `left` counts what is still to be done in it."""
@@ -82,16 +73,22 @@ class _Directory:
     parent: "_Directory | None"
     left: int = 1
 
+    @property
+    def prefix(self) -> bytes:
+        """What comes before the name of an entry in its path."""
+        return self.path + b"/" if self.path else b""
+
     def close(self) -> None:
         self.source.close()
         os.close(self.destination)
 
 
 class _Task(NamedTuple):
-    """Entries of one directory: name and kind, as far as the listing told."""
+    """Entries of one directory, all of one kind (S_IFMT) as far as the listing told."""
 
     where: _Directory
-    entries: list[tuple[bytes, int]]
+    names: list[bytes]
+    kind: int
 
 
 class Tree:
@@ -99,11 +96,12 @@ class Tree:
 
     Args:
         ladder: how data may be carried.
-        report: told of each file's data, from any thread. Empty files have none.
+        report: told of each file's data that is not among the clones, from any thread. Empty files have none.
         largest: bytes a file may have, or None.
 
     Attributes:
         counts: what is done; may be read at any time.
+        clones: the files with data that were cloned whole, many at a time.
         top: st_dev and st_ino of the directory that was made at the top, or zeros.
     """
 
@@ -114,6 +112,7 @@ class Tree:
         largest: int | None = None,
     ) -> None:
         self.counts = Counts()
+        self.clones: list[Cloned] = []
         self._ladder = ladder
         self._report = report
         self._largest = largest
@@ -202,11 +201,11 @@ class Tree:
 
     def _list(self, directory: _Directory) -> None:
         """Each directory is a task of its own, begun after the files, so that few are open at a time."""
-        with os.scandir(directory.source.fd) as listing:
-            entries = [(os.fsencode(entry.name), kind(entry)) for entry in listing]
-        tasks = [_Task(directory, [entry]) for entry in entries if entry[1] == stat.S_IFDIR]
-        rest = [entry for entry in entries if entry[1] != stat.S_IFDIR]
-        tasks += [_Task(directory, rest[at : at + CHUNK]) for at in range(0, len(rest), CHUNK)]
+        names = listed(directory.source.fd)
+        tasks = [_Task(directory, [name], stat.S_IFDIR) for name in names[stat.S_IFDIR]]
+        for kind in (0, stat.S_IFREG):
+            some = names[kind]
+            tasks += [_Task(directory, some[at : at + CHUNK], kind) for at in range(0, len(some), CHUNK)]
         with self._lock:
             directory.left += len(tasks)
         self._work.add(tasks)
@@ -231,17 +230,32 @@ class Tree:
     # ---- entries -------------------------------------------------------------------------------------
 
     def _do(self, task: _Task) -> None:
-        where = task.where
-        for name, listed in task.entries:
+        names = task.names
+        if task.kind == stat.S_IFREG and self._ladder[0] is Path.REFLINK:
+            names = self._clone_whole(task.where, names)
+        for name in names:
             if self._work.stopped:
                 return
-            path = where.path + b"/" + name if where.path else name
+            path = task.where.prefix + name
             try:
-                self._clone(where, name, listed, path)
+                self._clone(task.where, name, task.kind, path)
             except OSError as error:
                 code = error.errno or errno.EIO
                 raise TreeError(path, code, _OTHER_FILESYSTEM if code == errno.EXDEV else None) from error
-        self._leave(where)
+        self._leave(task.where)
+
+    def _clone_whole(self, where: _Directory, names: list[bytes]) -> list[bytes]:
+        """Clone files many at a time. Returns those that are to be cloned one by one."""
+        left = list[bytes]()
+        while names and not self._work.stopped:
+            done = clone_files(where.source.fd, where.destination, where.prefix, names, self._largest)
+            left += done.left
+            names = done.rest
+            with self._lock:
+                self.clones += [clone for clone in done.clones if clone.size]
+                self.counts.files += len(done.clones)
+                self.counts.bytes += sum(clone.size for clone in done.clones)
+        return left + names
 
     def _clone(self, where: _Directory, name: bytes, listed: int, path: bytes) -> None:
         source = opened(where.source.fd, name, listed)

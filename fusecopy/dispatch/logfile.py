@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 MAX_BYTES = 10 << 20
@@ -50,18 +51,23 @@ class LogFile:
         self._identity = status.st_dev, status.st_ino
         # A crash or a full disk may have left half a line, which must not swallow the header.
         torn = status.st_size and os.pread(self._descriptor, 1, status.st_size - 1) != b"\n"
-        self._write(b"\n" + self._header if torn else self._header)
+        lines = [b"\n", self._header] if torn else [self._header]
+        if self._write(lines) < len(lines):
+            raise _full(self._path)
 
-    def append(self, line: bytes) -> None:
-        """Write one line, ended by a newline, in one write.
+    def append(self, lines: Sequence[bytes]) -> int:
+        """Write lines, each ended by a newline: as many as the file has room for, in one write.
+
+        Returns how many of them are whole in the file; at least one.
 
         Raises:
-            OSError: it was not written, or not whole; the file is closed and the next call opens it again.
+            OSError: none is; the file is closed and the next call opens it again.
         """
-        size = self._ready()
-        if size + len(line) > self._max_bytes and size > len(self._header):
+        fitting = self._fitting(lines, self._ready())
+        if not fitting:
             self._rotate()
-        self._write(line)
+            fitting = self._fitting(lines, self._ready()) or 1
+        return self._write(lines[:fitting])
 
     def close(self) -> None:
         """Close the file; the next append opens it again."""
@@ -71,17 +77,28 @@ class LogFile:
 
     def _ready(self) -> int:
         """Make sure that the open file is the one at the path and has its header; its size."""
-        if self._descriptor < 0 or not self._in_place():
+        size = self._size_in_place() if self._descriptor >= 0 else 0
+        if not size:
             self.open()
-        return os.fstat(self._descriptor).st_size
+            size = os.fstat(self._descriptor).st_size
+        return size
 
-    def _in_place(self) -> bool:
-        """False when the file was moved or removed (logrotate, rm) or emptied (copytruncate)."""
+    def _size_in_place(self) -> int:
+        """0 when the file was moved or removed (logrotate, rm) or emptied (copytruncate)."""
         try:
             status = os.stat(self._path)
         except FileNotFoundError:
-            return False
-        return status.st_size > 0 and (status.st_dev, status.st_ino) == self._identity
+            return 0
+        return status.st_size if (status.st_dev, status.st_ino) == self._identity else 0
+
+    def _fitting(self, lines: Sequence[bytes], size: int) -> int:
+        """How many of the lines a file of this size takes. One that has only its header takes any line."""
+        bare = size <= len(self._header)
+        for number, line in enumerate(lines):
+            size += len(line)
+            if size > self._max_bytes:
+                return number or int(bare)
+        return len(lines)
 
     def _rotate(self) -> None:
         for number in range(self._keep - 1, 0, -1):
@@ -89,14 +106,26 @@ class LogFile:
         _move(self._path, rotated(self._path, 1))
         self.open()
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, lines: Sequence[bytes]) -> int:
+        """Write at least one whole line; how many are. The file is closed unless all are."""
+        data = b"".join(lines)
         try:
-            if os.write(self._descriptor, line) < len(line):
-                # Only a full disk or quota cuts a write to a regular file short.
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            written = os.write(self._descriptor, data)
         except OSError:
             self.close()
             raise
+        if written == len(data):
+            return len(lines)
+        # Only a full disk or quota cuts a write to a regular file short. The next open mends the last line.
+        self.close()
+        whole = data.count(b"\n", 0, written)
+        if not whole:
+            raise _full(self._path)
+        return whole
+
+
+def _full(path: Path) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def rotated(path: Path, number: int) -> Path:

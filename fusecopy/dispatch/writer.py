@@ -2,8 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,10 +20,17 @@ QUEUE_LIMIT = 4096
 LINGER_SECONDS = 0.05
 """How long records are gathered before they are written: waking for each cost the server 30 us more CPU."""
 
+TOGETHER = 128
+"""Records that are encoded and written together: some 100 KiB, for which Python's lock is held 0.2 ms."""
+
 RETRY_SECONDS = 1.0
 """How long to wait before a file that could not be written is tried again."""
 
+Result = TypeVar("Result")
+
 logger = logging.getLogger(__name__)
+
+_encoder = msgspec.json.Encoder()
 
 
 class Writer:
@@ -99,6 +108,11 @@ class Writer:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._finished >= target and not self._reopening, timeout)
 
+    def await_room(self, timeout: float = 5.0) -> bool:
+        """Wait, at most `timeout` seconds, until less than half of the queue is in use; whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closing or not self._half_full(), timeout)
+
     def reopen(self) -> None:
         """Open the file at the path again: what SIGHUP means after logrotate moved it away."""
         with self._changed:
@@ -119,7 +133,7 @@ class Writer:
                 self._reopening = False
             self._write_batch()
         footer = Footer(timestamp(), self.totals, self.lost)
-        self._attempt(lambda: self._file.append(_encode(footer)))
+        self._attempt(lambda: self._file.append([_encode(footer)]))
         self._file.close()
 
     def _wait(self) -> bool:
@@ -140,22 +154,27 @@ class Writer:
             batch, self._queue = self._queue, []
             dropped, self._dropped = self._dropped, 0
             self._lost += dropped
-        for record in batch:
-            self._write(record)
+            self._changed.notify_all()
+        for at in range(0, len(batch), TOGETHER):
+            self._write(batch[at : at + TOGETHER])
         if dropped:
             # They came when the queue was full: after all of this batch and before the next.
-            self._write(Lost(timestamp(), dropped))
+            self._write([Lost(timestamp(), dropped)])
         with self._changed:
             self._finished += len(batch)
             self._changed.notify_all()
 
-    def _write(self, record: Record) -> None:
-        """Write one record, however long the disk stays full; give it up only when closing."""
-        record, line = self._encoded(record)
-        while not self._attempt(lambda: self._file.append(line)):
+    def _write(self, records: Sequence[Record]) -> None:
+        """Write records, however long the disk stays full; give them up only when closing."""
+        left = [self._encoded(record) for record in records]
+        while left:
+            written = self._attempt(partial(self._file.append, [line for _, line in left]))
+            if written:
+                del left[:written]
+                continue
             with self._changed:
                 if self._changed.wait_for(lambda: self._closing, RETRY_SECONDS):
-                    self._lost += not isinstance(record, Lost)
+                    self._lost += sum(not isinstance(record, Lost) for record, _ in left)
                     return
 
     def _encoded(self, record: Record) -> tuple[Record, bytes]:
@@ -168,19 +187,19 @@ class Writer:
             lost = Lost(timestamp(), 1)
             return lost, _encode(lost)
 
-    def _attempt(self, action: Callable[[], None]) -> bool:
+    def _attempt(self, action: Callable[[], Result]) -> Result | None:
         """Do something to the file; report the first failure and the recovery, not each try between."""
         try:
-            action()
+            result = action()
         except OSError as error:
             if not self._failing:
                 logger.error("%s: the dispatch log cannot be written: %s", self.path, error.strerror)
             self._failing = True
-            return False
+            return None
         if self._failing:
             logger.warning("%s: the dispatch log is written again", self.path)
         self._failing = False
-        return True
+        return result
 
 
 def _opened(path: Path, header: Header, max_bytes: int, keep: int) -> LogFile:
@@ -197,4 +216,4 @@ def _opened(path: Path, header: Header, max_bytes: int, keep: int) -> LogFile:
 
 
 def _encode(record: Record) -> bytes:
-    return msgspec.json.encode(record) + b"\n"
+    return _encoder.encode(record) + b"\n"

@@ -9,6 +9,7 @@ from typing import TypedDict
 import msgspec
 
 from fusecopy.copying import errnos
+from fusecopy.copying.batch import Cloned
 from fusecopy.copying.records import Attempt as Try
 from fusecopy.copying.records import Proof, Sharing
 from fusecopy.dispatch.records import (
@@ -25,6 +26,7 @@ from fusecopy.dispatch.records import (
 )
 from fusecopy.filesystem.flows import Carried, Declined, Reading, Side
 from fusecopy.filesystem.inodes import Inode
+from fusecopy.filesystem.treerecords import TreeRecords
 from fusecopy.filesystem.undispatched import Undispatched
 from fusecopy.libfuse import Client
 from fusecopy.observe.caller import UNKNOWN, Caller
@@ -92,6 +94,14 @@ class Reporter:
             driver=copy.driver,
             paired="request",
         )
+
+    def clones(self, records: TreeRecords, clones: Iterable[Cloned]) -> None:
+        """Report files of a tree that were cloned whole, all with data."""
+        with self._lock:
+            for clone in clones:
+                record = records.record(next(self._numbers), clone)
+                self._remember((clone.device, clone.ino), record)
+                self._put(record)
 
     def fallback(
         self,
@@ -243,13 +253,15 @@ class Reporter:
                 dst_b64=dst_b64,
                 **fields,  # type: ignore[arg-type]
             )
-            key = (destination.device, destination.ino)
-            self._last.pop(key, None)
-            self._last[key] = record
-            if len(self._last) > REMEMBERED:
-                del self._last[next(iter(self._last))]
+            self._remember((destination.device, destination.ino), record)
             self._put(record)
         return seq
+
+    def _remember(self, file: tuple[int, int], record: Copy) -> None:
+        self._last.pop(file, None)
+        self._last[file] = record
+        if len(self._last) > REMEMBERED:
+            del self._last[next(iter(self._last))]
 
 
 def _sharing(parts: Iterable[Sharing]) -> tuple[int | None, int, str]:

@@ -111,6 +111,10 @@ class DeferredLog:
         if self.writer:
             self.writer.flush(FLUSH_SECONDS)
 
+    def await_room(self) -> bool:
+        """Wait a while until many records may be put without loss; whether they may."""
+        return self.writer is None or self.writer.await_room(FLUSH_SECONDS)
+
 
 class Server:
     """One mount from its beginning to its end."""
@@ -146,7 +150,7 @@ class Server:
             self._reporter,
             credentials,
             lambda: self._copies.policy,
-            self._log.flush,
+            self._log.await_room,
         )
         self._operations = Operations(
             Filesystem(

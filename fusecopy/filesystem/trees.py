@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 
 import pyfuse3
 
-from fusecopy.copying import errnos
+from fusecopy.copying.batch import Cloned
 from fusecopy.copying.ladder import HOWS, Ladder
+from fusecopy.copying.records import Copied, Sharing
 from fusecopy.copying.removal import remove
-from fusecopy.copying.tree import Copied, Tree, TreeError
+from fusecopy.copying.tree import Tree, TreeError
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.caller import Credentials, Rights, assume
 from fusecopy.filesystem.copies import NOT_THIS_WAY, carried
@@ -33,6 +34,7 @@ from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.policy import Policy
 from fusecopy.filesystem.reports import Reporter
+from fusecopy.filesystem.treerecords import TreeRecords, tree_fields
 from fusecopy.ioctls import Answer, Progress
 from fusecopy.ioctls import Tree as Call
 from fusecopy.libfuse import RequestContext
@@ -49,8 +51,8 @@ AT_ONCE = 4
 POLL_SECONDS = 0.02
 """How often it is looked whether the caller still waits."""
 
-REPORTED = 1024
-"""Records handed over before the log is given the time to write them: its queue is bounded."""
+REPORTED = 256
+"""Records handed over at a time, when the log's queue has room for as many of each tree."""
 
 
 @dataclass(slots=True)
@@ -61,7 +63,7 @@ class _Job:
         source, directory: descriptors of the source and of the destination's directory, `parent`.
         source_path: of the source, relative to the mount.
         marker: name of the file by which the caller has shown that it may write there.
-        copies: the copies of its files, each with its path and the clone's (st_dev, st_ino).
+        copies: of files that are not among the tree's clones, each with the destination's (st_dev, st_ino).
         failure: what ended it.
         done: set at the end.
     """
@@ -135,7 +137,7 @@ class Trees:
 
     Args:
         policy: the mount's policy as it is now.
-        flush: waits, within bounds, until the log has written what was reported.
+        await_room: waits until less than half of the log's queue is in use; False where that takes too long.
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class Trees:
         reporter: Reporter,
         credentials: Credentials,
         policy: Callable[[], Policy],
-        flush: Callable[[], None],
+        await_room: Callable[[], bool],
     ) -> None:
         self._inodes = inodes
         self._files = files
@@ -154,7 +156,7 @@ class Trees:
         self._reporter = reporter
         self._credentials = credentials
         self._policy = policy
-        self._flush = flush
+        self._await_room = await_room
         self._offers: Offers[OpenFile | int] = Offers()
         self._jobs: dict[bytes, _Job] = {}
         self._lock = threading.Lock()
@@ -266,12 +268,17 @@ class Trees:
         thread.join()
 
     def _report_copies(self, job: _Job) -> None:
-        destination = job.call.name
-        for number, (file, copy, (device, ino)) in enumerate(job.copies, 1):
-            name = _joined(destination, file.path)
+        """What the log has no room for is lost to it; it is not waited for again when it gave none."""
+        room = True
+        clones, destination = job.tree.clones, _joined(job.parent.path(), job.call.name)
+        records = TreeRecords(job.caller, _prefix(job.source_path), _prefix(destination))
+        for at in range(0, len(clones), REPORTED):
+            room = room and self._await_room()
+            self._reporter.clones(records, clones[at : at + REPORTED])
+        for number, (file, copy, (device, ino)) in enumerate(job.copies):
+            room = room and (number % REPORTED > 0 or self._await_room())
+            name = _joined(job.call.name, file.path)
             self._reporter.carried(copy, Inode(0, device, ino, (job.parent, name), -1))
-            if number % REPORTED == 0:
-                self._flush()
 
     def _report(self, job: _Job, answer: Answer, begun: int) -> None:
         at = _joined(job.source_path, answer.at) if answer.errno else b""
@@ -280,19 +287,7 @@ class Trees:
             job.source_path,
             _joined(job.parent.path(), job.call.name),
             (begun, time.monotonic_ns()),
-            how=job.call.how,
-            files=answer.files,
-            directories=answer.directories,
-            links=answer.links,
-            other=answer.others,
-            bytes=answer.size,
-            shared=answer.shared,
-            unprovable=answer.unprovable,
-            rewritten=answer.rewritten,
-            errno=errnos.name(answer.errno) if answer.errno else None,
-            at=at.decode(errors="replace"),
-            cause=answer.cause or None,
-            remedy=answer.remedy or None,
+            **tree_fields(job.call.how, answer, at),
         )
 
 
@@ -331,7 +326,7 @@ def _answer(job: _Job) -> Answer:
         cause, remedy = (refusal.cause, refusal.remedy) if refusal else ("", "")
         return Answer(code, unshared, 0, 0, 0, 0, 0, 0, 0, 0, job.failure.path, cause, remedy)
     counts, copies = job.tree.counts, [copy for _, copy, _ in job.copies]
-    sharing = [part for copy in copies for part in copy.sharing]
+    found: list[Cloned | Sharing] = [*job.tree.clones, *(part for copy in copies for part in copy.sharing)]
     return Answer(
         0,
         False,
@@ -340,12 +335,17 @@ def _answer(job: _Job) -> Answer:
         counts.links,
         counts.others,
         counts.bytes,
-        sum(part.shared for part in sharing if not part.unprovable),
+        sum(part.shared for part in found if not part.unprovable),
         sum(copy.rewritten or 0 for copy in copies),
-        sum(part.unprovable > 0 for part in sharing),
+        sum(part.unprovable > 0 for part in found),
     )
 
 
 def _joined(path: bytes, below: bytes) -> bytes:
-    """A path relative to the mount, where "." is the root."""
-    return os.path.join(path, below) if below and path != b"." else below or path
+    """A path relative to the mount."""
+    return _prefix(path) + below if below else path
+
+
+def _prefix(path: bytes) -> bytes:
+    """What comes before the names in a directory, where "." is the mount's root."""
+    return path + b"/" if path != b"." else b""

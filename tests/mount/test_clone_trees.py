@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fusecopy.cli.clone import command as clone
@@ -64,6 +65,31 @@ def test_sharing_is_proven(sharing_backing: Path, how: str) -> None:
         assert "total                            1 " in run("log", "-c", mount.path).stdout
         last = os.getxattr(mount.path / "new", "user.fusecopy.copy")
         assert b'"asked":"clone"' in last
+
+
+def test_what_cannot_be_cloned_is_carried_another_way(btrfs_sides: Sides) -> None:
+    """A file that is No_COW among others that are not: each has one record, and that of its own path."""
+    source = btrfs_sides.behind / "src"
+    source.mkdir()
+    (source / "nocow").touch()
+    loopfs.run("chattr", "+C", source / "nocow")
+    for number in range(20):
+        write(source / f"f{number}", os.urandom(BLOCK))
+    write(source / "nocow", os.urandom(BLOCK))
+    done = run("clone", "-qr", btrfs_sides.mount / "src", btrfs_sides.mount / "dst")
+    assert (done.returncode, done.stderr) == (0, "")
+    tree, copies = told(btrfs_sides.mounted, btrfs_sides.mount / "dst")
+    assert (tree.files, tree.shared, tree.rewritten) == (21, 20 * BLOCK, BLOCK)
+    names = sorted(path.name for path in source.iterdir())
+    prefix = os.path.dirname(tree.src)
+    assert sorted(copy.src for copy in copies) == sorted(os.path.join(prefix, "src", name) for name in names)
+    for copy in copies:
+        name = os.path.basename(copy.dst)
+        assert (source / name).read_bytes() == (btrfs_sides.behind / "dst" / name).read_bytes()
+        moved = name == "nocow"
+        assert (copy.path == "reflink", copy.shared) == (not moved, 0 if moved else BLOCK)
+        last = os.getxattr(btrfs_sides.mount / "dst" / name, "user.fusecopy.copy")
+        assert msgspec.json.decode(last)["seq"] == copy.seq
 
 
 def test_reflink_or_not_at_all(ext4: Path, tmp_path: Path) -> None:

@@ -239,6 +239,56 @@ def test_full_disk_is_survived(small_disk: Path, reports: _Reports) -> None:
     assert reports.levels == ["ERROR", "WARNING"]
 
 
+@pytest.mark.root
+def test_what_a_full_disk_cut_is_lost_and_the_rest_is_not(small_disk: Path, reports: _Reports) -> None:
+    """Some of what is written together is whole in the file, and is neither written again nor lost."""
+    path = small_disk / "log"
+    writer = Writer(path, samples.HEADER)
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "ballast").write_bytes(bytes(1 << 20))
+    for seq in range(1, 101):
+        writer.put(samples.copy(seq))
+    assert reports.failed.wait(10), "the disk never filled"
+    writer.close(timeout=20)
+    kept = _seqs(read(path))
+    assert kept == list(range(1, len(kept) + 1))
+    assert 0 < len(kept) < 100
+    assert writer.lost == 100 - len(kept)
+
+
+def test_records_are_written_together(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "log", samples.HEADER)
+    before = _writes()
+    for seq in range(1, 1001):
+        writer.put(samples.copy(seq))
+    writer.close()
+    assert _writes() - before < 100
+    assert _seqs(read(tmp_path / "log")) == list(range(1, 1001))
+
+
+def _writes() -> int:
+    """System calls of this process that wrote something."""
+    words = Path("/proc/self/io").read_text().split()
+    return int(words[words.index("syscw:") + 1])
+
+
+def test_room_is_waited_for(tmp_path: Path, reports: _Reports) -> None:
+    path = tmp_path / "logs" / "log"
+    writer = Writer(path, samples.HEADER, limit=4)
+    assert writer.await_room(0)
+    path.parent.rename(tmp_path / "away")
+    writer.put(samples.copy(1))
+    assert reports.failed.wait(10), "the thread never tried"
+    writer.put(samples.copy(2))
+    assert writer.await_room(0)
+    writer.put(samples.copy(3))
+    assert not writer.await_room(0.01), "half of the queue is in use and nothing can be written"
+    (tmp_path / "away").rename(path.parent)
+    assert writer.await_room(20)
+    writer.close()
+    assert _seqs(current(path)) == [1, 2, 3]
+
+
 def test_close_gives_up_on_a_dead_directory(tmp_path: Path, reports: _Reports) -> None:
     path = tmp_path / "logs" / "log"
     writer = Writer(path, samples.HEADER)

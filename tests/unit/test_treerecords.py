@@ -1,0 +1,69 @@
+"""The records of files that were cloned whole say what those of files cloned one by one say."""
+
+import time
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import asdict
+
+from fusecopy.copying.batch import Cloned
+from fusecopy.copying.records import Attempt, Path, Proof, Sharing
+from fusecopy.dispatch.records import Copy, Record
+from fusecopy.filesystem.flows import Carried
+from fusecopy.filesystem.inodes import Inode
+from fusecopy.filesystem.reports import Reporter
+from fusecopy.filesystem.treerecords import TreeRecords
+from fusecopy.filesystem.undispatched import Undispatched
+from fusecopy.observe.caller import Caller
+
+CALLER = Caller(7, "fusecopy", 1001, parent=3, exe="/bin/x", args="clone -r a b")
+
+
+def _told(record: Record) -> dict[str, Any]:
+    assert isinstance(record, Copy)
+    told = asdict(record)
+    del told["seq"], told["time"]
+    return told
+
+
+@pytest.mark.parametrize(("shared", "holes", "unprovable"), [(8192, 0, 0), (4096, 4096, 0), (0, 0, 8192)])
+def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: int) -> None:
+    put: list[Record] = []
+    reporter = Reporter(put.append, Undispatched("/mnt"))
+    size, name = 8192, b"not utf-8 \xff"
+    proof = Proof.UNPROVABLE if unprovable else Proof.FIEMAP
+    copy = Carried(
+        caller=CALLER,
+        asked="clone",
+        source=b"a/" + name,
+        off_in=0,
+        off_out=0,
+        length=size,
+        copied=size,
+        attempts=[Attempt(Path.REFLINK, 0, 0, size, size)],
+        paths={Path.REFLINK: size},
+        sharing=[Sharing(shared, holes, unprovable, proof)],
+        shared_before=0,
+        rewritten=0,
+        errno=0,
+        refusal=None,
+        dispatch="dispatched",
+        begun_ns=1_000,
+        ended_ns=43_000,
+        requests=0,
+        driver="ioctl",
+    )
+    root = Inode(1, 5, 1, (None, b""), -1)
+    reporter.carried(copy, Inode(0, 5, 6, (root, name), -1))
+    clone = Cloned(name, 5, 7, size, shared, holes, unprovable, begun_ns=1_000, ended_ns=43_000)
+    reporter.clones(TreeRecords(CALLER, b"a/", b""), [clone])
+    one_by_one, whole = put
+    assert _told(whole) == _told(one_by_one)
+    assert isinstance(whole, Copy)
+    ended = time.time() - (time.monotonic() - whole.mono_ns / 1e9)
+    assert abs(datetime.fromisoformat(whole.time).timestamp() - ended) < 1
+    assert (whole.seq, whole.shared) == (2, None if unprovable else shared)
+    for inode, record in ((6, one_by_one), (7, whole)):
+        assert reporter.last_copy(Inode(0, 5, inode, (root, name), -1)) == msgspec.json.encode(record)
