@@ -10,10 +10,11 @@
 #include "nodes.h"
 
 #include <pthread.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-#define LEAST_BITS 6
+/* One page of places. */
+#define LEAST_BITS 7
 
 struct node {
 	uint64_t number; /* 0: a free place */
@@ -25,8 +26,8 @@ struct node {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fusecopy_use *uses;
 
-/* Open addressing with linear probing, of 2^bits places: one piece of memory, which is given back as a whole
- * when a million inodes are forgotten. */
+/* Open addressing with linear probing, of 2^bits places in a mapping of their own, which goes back to the system when
+ * a million inodes are forgotten; malloc(3) would keep it. */
 static struct node *places;
 static size_t count;
 static int bits;
@@ -76,16 +77,18 @@ static struct node *lock_and_find(uint64_t number)
 static void resize(int new_bits)
 {
 	struct node *old = places, *end = places + capacity();
-	struct node *new = calloc((size_t)1 << new_bits, sizeof(*new));
+	struct node *new = mmap(NULL, sizeof(*new) << new_bits, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				-1, 0);
 
-	if (!new)
+	if (new == MAP_FAILED)
 		return;
 	places = new;
 	bits = new_bits;
 	for (struct node *node = old; node < end; node++)
 		if (node->number)
 			*place_of(node->number) = *node;
-	free(old);
+	if (old)
+		munmap(old, (char *)end - (char *)old);
 }
 
 /* What follows moves up, unless it would then lie before its home and not be found. */

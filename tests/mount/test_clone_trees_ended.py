@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fusecopy.dispatch.reader import read
+from fusecopy.dispatch.records import Copy
+from fusecopy.dispatch.writer import QUEUE_LIMIT
 from tests import loopfs
 from tests.cli.commands import run
 from tests.mount.sides import Sides
@@ -125,3 +128,21 @@ def test_progress_is_told(btrfs_sides: Sides) -> None:
     done = run("clone", "-r", "--progress", btrfs_sides.mount / "src", btrfs_sides.mount / "dst")
     assert done.returncode == 0
     assert " entries, " in done.stderr
+
+
+def test_what_the_log_has_no_room_for_waits(btrfs: Path, tmp_path: Path) -> None:
+    """More files than may wait and be in the writer's hands; the log's directory is away for a moment."""
+    backing, logs, number = btrfs / "more", tmp_path / "logs", 10_007
+    assert number > 2 * QUEUE_LIMIT
+    backing.mkdir()
+    logs.mkdir()
+    with mounted(backing, "--log", str(logs / "log"), expected="dispatch log") as mount:
+        many(backing / "src", number)
+        logs.rename(tmp_path / "away")
+        command = [FUSECOPY, "clone", "-qr", str(mount.path / "src"), str(mount.path / "dst")]
+        with subprocess.Popen(command) as process:
+            mount.await_words("cannot be written")
+            (tmp_path / "away").rename(logs)
+            assert process.wait(60) == 0
+    found = [record.dst for record in read(logs / "log") if isinstance(record, Copy)]
+    assert sorted(found) == sorted(f"dst/f{at}" for at in range(number))
