@@ -19,12 +19,14 @@ import errno
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import msgspec
 import pyfuse3
 
 from fusecopy.filesystem import devices, kernel
 from fusecopy.filesystem.devices import Device, FileId
+from fusecopy.libfuse import Found
 
 ROOT = pyfuse3.ROOT_INODE
 
@@ -169,23 +171,20 @@ class InodeTable:
 
     def enter(self, descriptor: int, st: FileId, parent: Inode, name: bytes) -> Inode:
         """Count one more look-up of the file open as `descriptor`, which becomes the table's."""
-        device, ino = st.st_dev, st.st_ino
         with self._lock:
-            inode = self._find(device, ino)
-            if inode is None:
-                inode = self._add(device, ino, (parent, name), descriptor)
-            else:
-                self.moved(inode, parent, name)
-                if inode.descriptor < 0:
-                    self._adopt(inode, descriptor)
-                else:
-                    os.close(descriptor)
-                    if not inode.kept:
-                        self._recent.move_to_end(inode.number)
-            inode.lookups += 1
-            if len(self._recent) > self._limit:
-                self._make_room()
+            inode = self._enter(descriptor, st.st_dev, st.st_ino, (parent, name))
+            self._make_room()
         return inode
+
+    def enter_all(self, found: Iterable[Found], parent: Inode) -> "list[Inode | None]":
+        """The same for what was found in a directory; None where that has no descriptor."""
+        with self._lock:
+            inodes = [
+                self._enter(descriptor, device, ino, (parent, name)) if descriptor >= 0 else None
+                for name, (descriptor, device, ino, _) in found
+            ]
+            self._make_room()
+        return inodes
 
     def moved(self, inode: Inode, parent: Inode, name: bytes) -> None:
         """Remember where an inode was seen."""
@@ -243,6 +242,21 @@ class InodeTable:
                     os.close(device.anchor)
 
     # ---- under the lock ------------------------------------------------------------------------------
+
+    def _enter(self, descriptor: int, device: int, ino: int, seen: "tuple[Inode, bytes]") -> Inode:
+        inode = self._find(device, ino)
+        if inode is None:
+            inode = self._add(device, ino, seen, descriptor)
+        else:
+            self.moved(inode, *seen)
+            if inode.descriptor < 0:
+                self._adopt(inode, descriptor)
+            else:
+                os.close(descriptor)
+                if not inode.kept:
+                    self._recent.move_to_end(inode.number)
+        inode.lookups += 1
+        return inode
 
     def _find(self, device: int, ino: int) -> Inode | None:
         known = self._devices.get(device)

@@ -39,12 +39,6 @@ def open_by_handle(mount_fd: int, handle: bytes) -> int:
     return _check(lib.fusecopy_open_by_handle(mount_fd, handle, os.O_PATH | os.O_CLOEXEC))
 
 
-def getdents(fd: int, size: int) -> bytes:
-    """The next entries of an open directory as the kernel packs them; empty at the end."""
-    buffer = ffi.new("char[]", size)
-    return bytes(ffi.buffer(buffer, _check(lib.fusecopy_getdents(fd, buffer, size))))
-
-
 def rename(old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:
     """renameat2(2)."""
     _check(lib.fusecopy_renameat2(old_directory, old_name, new_directory, new_name, flags))

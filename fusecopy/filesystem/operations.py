@@ -15,7 +15,7 @@ from fusecopy.filesystem.files import Files
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.trees import Trees
-from fusecopy.libfuse import CopyContext, Emit, Entry, IoctlContext, Opened, RequestContext, SetattrFields
+from fusecopy.libfuse import CopyContext, Entry, IoctlContext, Listing, Opened, RequestContext, SetattrFields
 
 log = logging.getLogger(__name__)
 
@@ -182,8 +182,8 @@ class Operations(libfuse.Operations):
     def opendir(self, inode: int) -> Opened:
         return self._fs.directories.opendir(inode)
 
-    def readdir(self, fh: int, off: int, plus: bool, emit: Emit) -> None:
-        self._fs.directories.readdir(fh, off, plus, emit)
+    def readdir(self, fh: int, off: int, listing: Listing) -> None:
+        self._fs.directories.readdir(fh, off, listing)
 
     def releasedir(self, fh: int) -> None:
         self._fs.directories.releasedir(fh)

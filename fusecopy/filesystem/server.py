@@ -138,7 +138,7 @@ class Server:
         names = Names(self._inodes, credentials, config.timeout)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint, exclusive)
         self._passthrough = Passthrough(config.passthrough)
-        directories = Directories(self._inodes, names, cached=exclusive)
+        directories = Directories(self._inodes, config.timeout, cached=exclusive)
         trees = Trees(
             self._inodes,
             self._files,

@@ -12,9 +12,9 @@ load()
 
 from fusecopy.libfuse.entries import Entry, Opened  # noqa: E402  (pyfuse3 may be imported only after load())
 from fusecopy.libfuse.files import WRITEBACK, Client, NativeFile  # noqa: E402
+from fusecopy.libfuse.listings import Directory, Found, Listing  # noqa: E402
 from fusecopy.libfuse.operations import (  # noqa: E402
     CopyContext,
-    Emit,
     IoctlContext,
     Operations,
     RequestContext,
@@ -36,9 +36,11 @@ __all__ = [
     "Client",
     "Connection",
     "CopyContext",
-    "Emit",
+    "Directory",
     "Entry",
+    "Found",
     "IoctlContext",
+    "Listing",
     "NativeFile",
     "Opened",
     "Operations",
