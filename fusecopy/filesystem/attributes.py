@@ -1,7 +1,9 @@
 """What the kernel is told of an inode."""
 
+from collections.abc import Sequence
+
 from fusecopy.filesystem.inodes import Inode
-from fusecopy.libfuse import Entry
+from fusecopy.libfuse import Entry, Found, Listing
 
 
 def told(inode: Inode, entry: Entry, timeout: float) -> Entry:
@@ -18,3 +20,15 @@ def told(inode: Inode, entry: Entry, timeout: float) -> Entry:
     native.attr_timeout = 0.0 if inode.mapped else timeout
     inode.told_size = entry.st_size
     return entry
+
+
+def told_all(
+    inodes: Sequence[Inode | None], found: Sequence[Found], listing: Listing, timeout: float
+) -> None:
+    """The same for a batch of a listing, whose entries are those of `inodes`."""
+    listing.number([inode.number if inode else 0 for inode in inodes], timeout)
+    for index, inode in enumerate(inodes):
+        if inode is not None:
+            inode.told_size = found[index].size
+            if inode.generation or inode.mapped:
+                told(inode, listing.entry(index), timeout)

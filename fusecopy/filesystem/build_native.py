@@ -16,6 +16,7 @@ typedef int... mode_t;
 
 int fusecopy_file_handle(int fd, char *handle);
 int fusecopy_open_by_handle(int mount_fd, const char *handle, int flags);
+void fusecopy_close_all(const int *descriptors, size_t count);
 int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory, const char *new_name,
                        unsigned int flags);
 int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length);
@@ -83,6 +84,15 @@ static int fusecopy_umask(unsigned int mask)
     apart = 1;
     umask(mask);
     return 0;
+}
+
+static void fusecopy_close_all(const int *descriptors, size_t count)
+{
+    size_t n;
+
+    for (n = 0; n < count; n++)
+        if (descriptors[n] >= 0)
+            close(descriptors[n]);
 }
 
 static int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory,

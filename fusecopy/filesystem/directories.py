@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from fusecopy.filesystem.attributes import told
+from fusecopy.filesystem.attributes import told_all
 from fusecopy.filesystem.inodes import Inode, InodeTable
 from fusecopy.libfuse import Directory, Listing, Opened
 
@@ -111,13 +111,5 @@ class Directories:
         return found
 
     def _number(self, listing: Listing, parent: Inode) -> None:
-        """Enter the files that were found, and tell what has to be told of each."""
-        found = list(listing.found())
-        inodes = self._inodes.enter_all(found, parent)
-        listing.number([inode.number if inode else 0 for inode in inodes], self._timeout)
-        for index, inode in enumerate(inodes):
-            if inode is None:
-                continue
-            if inode.generation or inode.mapped:
-                told(inode, listing.entry(index), self._timeout)
-            inode.told_size = found[index][1][3]
+        found = listing.found()
+        told_all(self._inodes.enter_all(found, parent), found, listing, self._timeout)

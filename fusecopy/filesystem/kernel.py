@@ -39,6 +39,11 @@ def open_by_handle(mount_fd: int, handle: bytes) -> int:
     return _check(lib.fusecopy_open_by_handle(mount_fd, handle, os.O_PATH | os.O_CLOEXEC))
 
 
+def close_all(descriptors: list[int]) -> None:
+    """close(2) of each that is not -1; they are O_PATH ones, which have no errors to tell."""
+    lib.fusecopy_close_all(descriptors, len(descriptors))
+
+
 def rename(old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:
     """renameat2(2)."""
     _check(lib.fusecopy_renameat2(old_directory, old_name, new_directory, new_name, flags))

@@ -2,7 +2,8 @@
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from fusecopy.libfuse._native import ffi, lib
 from fusecopy.libfuse.entries import Entry
@@ -10,11 +11,25 @@ from fusecopy.libfuse.entries import Entry
 FILE_FOUND = struct.Struct("=qQQq")
 """struct fusecopy_file_found."""
 
-Found = tuple[bytes, tuple[int, int, int, int]]
-"""An entry: its name; an O_PATH descriptor, st_dev and st_ino in the backing, and st_size in bytes. The
-descriptor is -1, and the rest means nothing, where no more is told than the name."""
-
 _new = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+class Found(NamedTuple):
+    """An entry of a directory.
+
+    Attributes:
+        name: its name.
+        descriptor: an O_PATH descriptor of it, or -1; then no more is told than the name, and the rest means
+            nothing.
+        device, ino: st_dev and st_ino in the backing.
+        size: in bytes.
+    """
+
+    name: bytes
+    descriptor: int
+    device: int
+    ino: int
+    size: int
 
 
 class Directory:
@@ -71,12 +86,12 @@ class Listing:
         directory.native.number, directory.native.parent = number, parent
         return _check(lib.fusecopy_find(self.native, directory.native)) > 0
 
-    def found(self) -> Iterator[Found]:
+    def found(self) -> list[Found]:
         """The batch."""
         native = self.native
         names = bytes(ffi.buffer(native.names, native.names_length)).split(b"/")
-        files = ffi.buffer(native.files, native.count * FILE_FOUND.size)
-        return zip(names, FILE_FOUND.iter_unpack(files), strict=False)  # the last name is an empty one
+        files = FILE_FOUND.iter_unpack(ffi.buffer(native.files, native.count * FILE_FOUND.size))
+        return [Found(name, *file) for file, name in zip(files, names, strict=False)]  # one more name, empty
 
     def number(self, numbers: Sequence[int], timeout: float) -> None:
         """Say what the kernel shall call the files of the batch, any number for one without a descriptor, and
