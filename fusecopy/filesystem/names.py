@@ -147,8 +147,7 @@ class Names:
         """Have `take` take a name away: the kernel may know the file (it is open, or somebody's working
         directory), and without a name only its descriptor leads to it."""
         st = _status(directory, name)
-        known = self._inodes.keep(st) if st else None
-        if known is None or st is None:
+        if st is None or (known := self._inodes.keep(st)) is None:
             take()
             return
         try:
@@ -156,7 +155,7 @@ class Names:
         except BaseException:
             self._inodes.give_back(known)
             raise
-        last_seen = known.name == name and known.parent is self._inodes.get(parent)
+        last_seen = known.seen == (self._inodes.get(parent), name)
         # Of two hard links that go at once neither sees that the other goes, so two are counted again; a
         # link made since merely has the descriptor stay open.
         only = st.st_nlink == 1 or stat.S_ISDIR(st.st_mode)

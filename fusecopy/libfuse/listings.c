@@ -76,7 +76,7 @@ static int look_up(int directory, struct fusecopy_found *found)
 static void name_only(struct fusecopy_found *found, uint64_t number, unsigned char kind)
 {
 	found->entry.number = number;
-	found->entry.stat.st_mode = kind << 12; /* DTTOIF, but also for types to come */
+	found->entry.stat.st_mode = kind << 12; /* DTTOIF of <dirent.h> */
 }
 
 /* What to tell of an entry; false if it went since it was read. */

@@ -134,6 +134,19 @@ def test_positions(directory: Directory, plus: bool) -> None:
     assert whole(directory, 4096, plus) == entries
 
 
+@pytest.mark.parametrize("plus", [False, True])
+def test_more_than_one_read_of_the_directory(tmp_path: Path, plus: bool) -> None:
+    """Of 32 KiB, in which a name of 250 bytes takes 272: a batch of 64 entries ends with each of them."""
+    names = {b"%0250d" % number for number in range(500)}
+    for name in names:
+        (tmp_path / os.fsdecode(name)).touch()
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    entries = whole(Directory(fd), 1 << 20, plus)
+    os.close(fd)
+    assert len(entries) == 502
+    assert {each.name for each in entries} == names | {b".", b".."}
+
+
 def test_what_went_since_it_was_read_is_left_out(place: Path, directory: Directory) -> None:
     first = [each.name for each in listed(directory, 5 * (PLUS_BYTES + 8), True)]
     left = {NAME % number for number in range(100)} - set(first)
