@@ -1,6 +1,8 @@
 """System calls that Python's os module lacks, with OSError for their errors."""
 
+import fcntl
 import os
+from contextlib import suppress
 
 from fusecopy.filesystem._native import ffi, lib
 
@@ -42,6 +44,18 @@ def open_by_handle(mount_fd: int, handle: bytes) -> int:
 def close_all(descriptors: list[int]) -> None:
     """close(2) of each that is not -1; they are O_PATH ones, which have no errors to tell."""
     lib.fusecopy_close_all(descriptors, len(descriptors))
+
+
+def make_room(count: int) -> None:
+    """Have the kernel make this process's table of descriptors large enough for `count` while there is one
+    thread: with more, each doubling of it waits some 10 ms for a grace period of RCU (expand_fdtable in
+    fs/file.c, Linux 6.18)."""
+    descriptor = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # no memory for it now, perhaps later
+            os.close(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, count - 1))
+    finally:
+        os.close(descriptor)
 
 
 def rename(old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:

@@ -99,6 +99,17 @@ def test_everything_is_forgotten(btrfs: Path) -> None:
         assert os.listdir(backing) == []
 
 
+@pytest.mark.parametrize(("limit", "room"), [(1000, 1000), (16000, 16000), (19000, 16384)])
+def test_there_is_room_for_descriptors_from_the_beginning(btrfs: Path, limit: int, room: int) -> None:
+    """Else the server would stand still whenever the kernel doubles its table."""
+    backing = btrfs / "room"
+    backing.mkdir()
+    with mounted(backing, prefix=("prlimit", f"--nofile={limit}", "--")) as mount:
+        status = Path(f"/proc/{mount.process.pid}/status").read_text()
+        assert int(status.split("FDSize:")[1].split()[0]) >= room
+    backing.rmdir()
+
+
 def test_a_large_tree_with_few_descriptors(few: Mounted) -> None:
     def act(root: Path) -> tuple[object, ...]:
         plant(root, 4, 100)
