@@ -3,8 +3,10 @@
 A GETATTR that the native layer answers by itself tells the same: number, size and timeout are `nodes.tell`'s.
 """
 
+from collections.abc import Sequence
+
 from fusecopy.filesystem.inodes import Inode
-from fusecopy.libfuse import Entry, nodes
+from fusecopy.libfuse import Entry, Listing, nodes
 
 
 def told(inode: Inode, entry: Entry, timeout: float) -> Entry:
@@ -18,3 +20,11 @@ def told(inode: Inode, entry: Entry, timeout: float) -> Entry:
     native.entry_timeout = timeout
     nodes.tell(inode.number, entry)
     return entry
+
+
+def told_all(inodes: Sequence[Inode | None], listing: Listing, timeout: float) -> None:
+    """The same for a batch of a listing, whose entries are those of `inodes`."""
+    listing.number([inode.number if inode else 0 for inode in inodes], timeout)
+    for index, inode in enumerate(inodes):
+        if inode is not None and inode.generation:
+            listing.entry(index).native.generation = inode.generation

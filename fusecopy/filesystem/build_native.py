@@ -16,7 +16,6 @@ typedef int... mode_t;
 
 int fusecopy_file_handle(int fd, char *handle);
 int fusecopy_open_by_handle(int mount_fd, const char *handle, int flags);
-int fusecopy_getdents(int fd, char *buffer, size_t size);
 int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory, const char *new_name,
                        unsigned int flags);
 int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length);
@@ -30,7 +29,6 @@ int fusecopy_fiemap(int fd, char *map, unsigned int extents);
 """
 
 SOURCE = r"""
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -85,11 +83,6 @@ static int fusecopy_umask(unsigned int mask)
     apart = 1;
     umask(mask);
     return 0;
-}
-
-static int fusecopy_getdents(int fd, char *buffer, size_t size)
-{
-    return result(syscall(SYS_getdents64, fd, buffer, size));
 }
 
 static int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory,

@@ -8,70 +8,35 @@ in any thread; the kernel lists one open directory from one thread at a time.
 import errno
 import itertools
 import os
-import stat
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from fusecopy.filesystem import kernel
+from fusecopy.filesystem.attributes import told_all
 from fusecopy.filesystem.inodes import Inode, InodeTable
-from fusecopy.filesystem.names import Names
-from fusecopy.libfuse import Emit, Opened
-from fusecopy.libfuse import Entry as Told
-
-BUFFER = 32768
-DOTS = (b".", b"..")
-DIRENT = struct.Struct("=QqHB")
+from fusecopy.libfuse import Directory, Listing, Opened
 
 
-class Entry(NamedTuple):
-    """A directory entry as getdents64(2) has it; `after` is the position behind it."""
+class _Open(NamedTuple):
+    """An open directory, and what the kernel calls it."""
 
-    name: bytes
-    ino: int
-    after: int
-    kind: int
-
-
-class _Listing:
-    """An open directory and the entries fetched ahead of what was asked for."""
-
-    def __init__(self, fd: int, number: int) -> None:
-        self.fd = fd
-        self.number = number
-        self._position = 0
-        self._fetched: list[Entry] = []
-
-    def entries(self, off: int) -> Iterator[Entry]:
-        """Entries from position `off` on. One that is not followed by a call of `taken` comes again."""
-        if off != self._position:
-            os.lseek(self.fd, off, os.SEEK_SET)
-            self._position, self._fetched = off, []
-        while self._fetched or self._fetch():
-            yield self._fetched[-1]
-
-    def taken(self) -> None:
-        """The entry yielded last was dealt with."""
-        self._position = self._fetched.pop().after
-
-    def _fetch(self) -> bool:
-        self._fetched = list(_unpack(kernel.getdents(self.fd, BUFFER)))[::-1]
-        return bool(self._fetched)
+    directory: Directory
+    number: int
 
 
 class Directories:
     """Operations on open directories."""
 
-    def __init__(self, inodes: InodeTable, names: Names, cached: bool) -> None:
-        """With `cached` the kernel may remember listings until it changes the directory itself."""
+    def __init__(self, inodes: InodeTable, timeout: float, cached: bool) -> None:
+        """`timeout` is how long, in seconds, the kernel may believe what it is told; with `cached` it may
+        remember listings until it changes the directory itself."""
         self._inodes = inodes
-        self._names = names
+        self._timeout = timeout
         self._cached = cached
         self._lock = threading.Lock()
         self._handles = itertools.count(1)
-        self._open: dict[int, _Listing] = {}
+        self._open: dict[int, _Open] = {}
 
     def opendir(self, number: int) -> Opened:
         """Open a directory."""
@@ -79,46 +44,47 @@ class Directories:
             fd = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with self._lock:
             handle = next(self._handles)
-            self._open[handle] = _Listing(fd, number)
+            self._open[handle] = _Open(Directory(fd), number)
         return Opened(handle, keep_cache=self._cached, cache_readdir=self._cached)
 
-    def readdir(self, fh: int, off: int, plus: bool, emit: Emit) -> None:
-        """Offer entries from position `off` on until there are no more or the reply is full.
+    def readdir(self, fh: int, off: int, listing: Listing) -> None:
+        """Lay out entries from position `off` on until there are no more or the listing is full.
 
-        With `plus` every entry taken but "." and ".." counts as a look-up. An error after the first is left
-        to the next call, because the kernel would not see, and never forget, the entries of a failed one.
+        With `listing.plus` every entry laid out but "." and ".." counts as a look-up; one that may be listed
+        but not looked up (a directory without search permission) is named without attributes. An error after
+        the first entry is left to the next call, because the kernel would not see, and never forget, the
+        entries of a failed one.
         """
-        listing = self._get(fh)
-        taken = 0
+        directory, number = self._get(fh)
+        inode = self._inodes.get(number)
+        above = inode.parent or inode
+        directory.seek(off)
         try:
-            for item in listing.entries(off):
-                entry = self._looked_up(listing, item) if plus else self._named(listing, item)
-                if entry is not None and not emit(item.name, entry, item.after):
-                    self._untold(plus, item, entry)
-                    return
-                listing.taken()
-                taken += 1
+            while listing.find(directory, number, above.number):
+                if listing.plus:
+                    self._number(listing, inode)
+                listing.lay_out()
         except OSError:
-            if not taken:
+            if listing.is_empty:
                 raise
 
     def fsyncdir(self, fh: int, datasync: bool) -> None:
         """fsync(2) or fdatasync(2) of a directory."""
         if datasync:
-            os.fdatasync(self._get(fh).fd)
+            os.fdatasync(self.descriptor(fh))
         else:
-            os.fsync(self._get(fh).fd)
+            os.fsync(self.descriptor(fh))
 
     def releasedir(self, fh: int) -> None:
         """Close an open directory."""
-        listing = self._get(fh)
+        fd = self.descriptor(fh)
         with self._lock:
             del self._open[fh]
-        os.close(listing.fd)
+        os.close(fd)
 
     def descriptor(self, fh: int) -> int:
         """The backing descriptor of a handle."""
-        return self._get(fh).fd
+        return self._get(fh).directory.fd
 
     def inode(self, fh: int) -> Inode:
         """The directory behind a handle."""
@@ -128,8 +94,8 @@ class Directories:
     def borrowed(self, fh: int) -> Iterator[int]:
         """A descriptor of its own for a directory that may be released meanwhile; EBADF if it was already."""
         with self._lock:
-            listing = self._open.get(fh)
-            descriptor = os.dup(listing.fd) if listing else -1
+            found = self._open.get(fh)
+            descriptor = os.dup(found.directory.fd) if found else -1
         if descriptor < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         try:
@@ -137,43 +103,13 @@ class Directories:
         finally:
             os.close(descriptor)
 
-    def _get(self, fh: int) -> _Listing:
+    def _get(self, fh: int) -> _Open:
         with self._lock:
-            listing = self._open.get(fh)
-        if listing is None:
+            found = self._open.get(fh)
+        if found is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return listing
+        return found
 
-    def _looked_up(self, listing: _Listing, item: Entry) -> Told | None:
-        """What to say of an entry; None if it went since. One that may be listed but not looked up (a
-        directory without search permission) is named without attributes."""
-        if item.name in DOTS:
-            return self._named(listing, item)
-        try:
-            return self._names.lookup(listing.number, item.name)
-        except FileNotFoundError:
-            return None
-        except OSError:
-            return Told.bare(0, item.kind)
-
-    def _named(self, listing: _Listing, item: Entry) -> Told:
-        if item.name not in DOTS:
-            return Told.bare(item.ino, item.kind)
-        inode = self._inodes.get(listing.number)
-        if item.name == b".." and inode.parent is not None:
-            inode = inode.parent
-        return Told.bare(inode.number, stat.S_IFDIR >> 12)
-
-    def _untold(self, plus: bool, item: Entry, entry: Told) -> None:
-        if plus and item.name not in DOTS and entry.number:
-            self._names.forget([(entry.number, 1)])
-
-
-def _unpack(data: bytes) -> Iterator[Entry]:
-    """struct linux_dirent64: u64 inode, s64 position, u16 length of the whole, u8 type, name."""
-    start = 0
-    while start < len(data):
-        ino, after, length, kind = DIRENT.unpack_from(data, start)
-        name = data[start + DIRENT.size : start + length].split(b"\0", 1)[0]
-        yield Entry(name, ino, after, kind)
-        start += length
+    def _number(self, listing: Listing, parent: Inode) -> None:
+        found = listing.found()
+        told_all(self._inodes.enter_all(found, parent), listing, self._timeout)

@@ -20,18 +20,23 @@ import errno
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import pyfuse3
 
 from fusecopy.filesystem import devices, kernel
 from fusecopy.filesystem.devices import Device, FileId
-from fusecopy.libfuse import nodes
+from fusecopy.filesystem.reopening import open_by_names
+from fusecopy.libfuse import Found, nodes
 
 ROOT = pyfuse3.ROOT_INODE
 
 SPARE = 1 << 16
 """Places that a dict may keep for inodes that were forgotten: it gives none back by itself."""
+
+CLOSED_AT_ONCE = 64
+"""Descriptors that may be open still although the table has counted them as closed."""
 
 DEEPEST = 4096
 """Directories moved behind the mount's back may, by the names last seen, lie in each other."""
@@ -160,76 +165,74 @@ class InodeTable:
     def give_back(self, inode: Inode) -> None:
         """End what `take` began."""
         with self._lock:
-            inode.borrowers -= 1
-            if inode.lookups or inode.borrowers:
-                return
-            descriptor, inode.descriptor = inode.descriptor, -1
+            descriptor = self._given_back(inode)
         nodes.close(descriptor)
 
     def enter(self, descriptor: int, st: FileId, parent: Inode, name: bytes) -> Inode:
         """Count one more look-up of the file open as `descriptor`, which becomes the table's."""
-        device, ino = st.st_dev, st.st_ino
         with self._lock:
-            inode = self._find(device, ino)
-            if inode is None:
-                inode = self._add(device, ino, (parent, name), descriptor)
-            else:
-                self.moved(inode, parent, name)
-                if inode.descriptor < 0:
-                    self._adopt(inode, descriptor)
-                else:
-                    os.close(descriptor)
-                    if not inode.kept:
-                        self._recent.move_to_end(inode.number)
-            inode.lookups += 1
-            if len(self._recent) > self._limit:
-                self._make_room()
+            inode = self._enter(descriptor, st.st_dev, st.st_ino, (parent, name))
+            self._make_room()
         return inode
+
+    def enter_all(self, found: Iterable[Found], parent: Inode) -> "list[Inode | None]":
+        """The same for what was found in a directory; None where that has no descriptor."""
+        with self._lock:
+            inodes = [
+                self._enter(descriptor, device, ino, (parent, name)) if descriptor >= 0 else None
+                for name, descriptor, device, ino, _ in found
+            ]
+            self._make_room()
+        return inodes
 
     def moved(self, inode: Inode, parent: Inode, name: bytes) -> None:
         """Remember where an inode was seen."""
         if inode is not self.root:
             inode.seen = (parent, name)
 
-    def keep(self, inode: Inode) -> None:
-        """Open the inode's descriptor, before a name of it goes, and do not close it until `settle`."""
+    def keep(self, st: FileId) -> Inode | None:
+        """The inode of a file that is about to lose a name, with its descriptor open, which stays so until
+        `settle` or, where it kept the name, `give_back`. None if the kernel does not know the file."""
         with self._lock:
-            if inode.lookups and inode.descriptor < 0:
-                self._reopen(inode)
-            inode.borrowers += 1
+            inode = self._find(st.st_dev, st.st_ino)
+            if inode is not None:
+                if inode.descriptor < 0:
+                    self._reopen(inode)
+                inode.borrowers += 1
+        return inode
 
-    def settle(self, inode: Inode, unnamed: bool) -> None:
-        """Let the descriptor of a kept inode be closed again if the file can still be found without it.
+    def settle(self, inode: Inode, unnamed: bool, last: bool) -> None:
+        """Let the descriptor of an inode that lost a name be closed again if it can be found without it.
 
         Args:
             unnamed: the name last seen is gone; another one, a hard link, is not known to us.
+            last: it is known to have had no other name.
         """
         with self._lock:
             if inode.lookups and inode is not self.root:
-                lost = unnamed and not self._by_handle
+                lost = last or (unnamed and not self._by_handle)
                 inode.kept = lost or os.fstat(inode.descriptor).st_nlink == 0
                 if inode.kept:
                     self._recent.pop(inode.number, None)
                 else:
                     self._recent[inode.number] = inode
-        self.give_back(inode)
-
-    def forget(self, number: int, lookups: int) -> None:
-        """Take back `lookups` look-ups; the last one removes the inode, and may wait while the blocks of a
-        file without a name are freed."""
-        with self._lock:
-            inode = self._by_number.get(number)
-            if inode is None or number == ROOT:
-                return
-            if inode.lookups > lookups:
-                inode.lookups -= lookups
-                return
-            inode.lookups = 0
-            self._remove(inode)
-            if inode.borrowers:
-                return
-            descriptor, inode.descriptor = inode.descriptor, -1
+            descriptor = self._given_back(inode)
         nodes.close(descriptor)
+
+    def forget(self, lookups: Sequence[tuple[int, int]]) -> None:
+        """Take back look-ups, (number, how many) each; the last one removes an inode, and may wait while the
+        blocks of a file without a name are freed."""
+        for first in range(0, len(lookups), CLOSED_AT_ONCE):
+            closed: list[int] = []
+            with self._lock:
+                for number, count in lookups[first : first + CLOSED_AT_ONCE]:
+                    inode = self._by_number.get(number)
+                    if inode is not None and inode is not self.root:
+                        inode.lookups = max(inode.lookups - count, 0)
+                        if not inode.lookups:
+                            self._remove(inode)
+                            closed.append(self._let_go(inode))
+            nodes.close_all(closed)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -242,6 +245,33 @@ class InodeTable:
                     os.close(device.anchor)
 
     # ---- under the lock ------------------------------------------------------------------------------
+
+    def _enter(self, descriptor: int, device: int, ino: int, seen: "tuple[Inode, bytes]") -> Inode:
+        inode = self._find(device, ino)
+        if inode is None:
+            inode = self._add(device, ino, seen, descriptor)
+        else:
+            self.moved(inode, *seen)
+            if inode.descriptor < 0:
+                self._adopt(inode, descriptor)
+            else:
+                os.close(descriptor)
+                if not inode.kept:
+                    self._recent.move_to_end(inode.number)
+        inode.lookups += 1
+        return inode
+
+    def _given_back(self, inode: Inode) -> int:
+        """Have one borrower less; returns the descriptor that is to be closed outside of the lock, or -1."""
+        inode.borrowers -= 1
+        return -1 if inode.lookups else self._let_go(inode)
+
+    def _let_go(self, inode: Inode) -> int:
+        """Take the descriptor of a forgotten inode unless somebody still borrows it; else -1."""
+        if inode.borrowers:
+            return -1
+        descriptor, inode.descriptor = inode.descriptor, -1
+        return descriptor
 
     def _find(self, device: int, ino: int) -> Inode | None:
         known = self._devices.get(device)
@@ -314,36 +344,6 @@ class InodeTable:
         if self._by_handle and anchor >= 0 and inode.handle is not None:
             inode.descriptor = kernel.open_by_handle(anchor, inode.handle)
         else:
-            inode.descriptor = _open_by_names(inode)
+            inode.descriptor = open_by_names(inode)
         nodes.lend(inode.number, inode.descriptor)
         self._recent[inode.number] = inode
-
-
-def _open_by_names(inode: Inode) -> int:
-    """Open by the names last seen, down from the nearest ancestor that is open (the root always is)."""
-    steps = [inode]
-    while (parent := steps[-1].parent) is not None and parent.descriptor < 0:
-        steps.append(parent)
-    assert parent is not None, "the root is never closed"
-    descriptor = _open_same(steps.pop(), parent.descriptor)
-    while steps:
-        directory = descriptor
-        try:
-            descriptor = _open_same(steps.pop(), directory)
-        finally:
-            os.close(directory)
-    return descriptor
-
-
-def _open_same(inode: Inode, directory: int) -> int:
-    """Open the inode's last name; ESTALE if that leads to nothing, or to another file by now."""
-    try:
-        descriptor = os.open(inode.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from error
-    st = os.fstat(descriptor)
-    same = (st.st_dev, st.st_ino) == (inode.device, inode.ino)
-    if not same or (inode.handle is not None and inode.handle != kernel.file_handle(descriptor)):
-        os.close(descriptor)
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-    return descriptor

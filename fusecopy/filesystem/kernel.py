@@ -1,6 +1,8 @@
 """System calls that Python's os module lacks, with OSError for their errors."""
 
+import fcntl
 import os
+from contextlib import suppress
 
 from fusecopy.filesystem._native import ffi, lib
 
@@ -39,10 +41,16 @@ def open_by_handle(mount_fd: int, handle: bytes) -> int:
     return _check(lib.fusecopy_open_by_handle(mount_fd, handle, os.O_PATH | os.O_CLOEXEC))
 
 
-def getdents(fd: int, size: int) -> bytes:
-    """The next entries of an open directory as the kernel packs them; empty at the end."""
-    buffer = ffi.new("char[]", size)
-    return bytes(ffi.buffer(buffer, _check(lib.fusecopy_getdents(fd, buffer, size))))
+def make_room(count: int) -> None:
+    """Have the kernel make this process's table of descriptors large enough for `count` while there is one
+    thread: with more, each doubling of it waits some 10 ms for a grace period of RCU (expand_fdtable in
+    fs/file.c, Linux 6.18)."""
+    descriptor = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # no memory for it now, perhaps later
+            os.close(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, count - 1))
+    finally:
+        os.close(descriptor)
 
 
 def rename(old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:

@@ -7,8 +7,7 @@ link, so nothing leads out of the backing directory. Methods block, raise OSErro
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import pyfuse3
 
@@ -36,10 +35,9 @@ class Names:
         with self._inodes.borrow(parent) as directory:
             return self._enter(os.open(name, OPEN_PATH, dir_fd=directory), parent, name)
 
-    def forget(self, lookups: Iterable[tuple[int, int]]) -> None:
-        """Take back look-ups."""
-        for number, count in lookups:
-            self._inodes.forget(number, count)
+    def forget(self, lookups: Sequence[tuple[int, int]]) -> None:
+        """Take back look-ups: (number, how many) each."""
+        self._inodes.forget(lookups)
 
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: Context
@@ -99,14 +97,14 @@ class Names:
     def unlink(self, parent: int, name: bytes) -> None:
         """Remove the name of anything but a directory."""
         _check_component(name)
-        with self._inodes.borrow(parent) as directory, self._losing(directory, parent, name):
-            os.unlink(name, dir_fd=directory)
+        with self._inodes.borrow(parent) as directory:
+            self._lose(directory, parent, name, lambda: os.unlink(name, dir_fd=directory))
 
     def rmdir(self, parent: int, name: bytes) -> None:
         """Remove an empty directory."""
         _check_component(name)
-        with self._inodes.borrow(parent) as directory, self._losing(directory, parent, name):
-            os.rmdir(name, dir_fd=directory)
+        with self._inodes.borrow(parent) as directory:
+            self._lose(directory, parent, name, lambda: os.rmdir(name, dir_fd=directory))
 
     def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
         """Rename, replacing, refusing to replace, or exchanging."""
@@ -114,8 +112,12 @@ class Names:
         _check_component(new_name)
         with self._inodes.borrow(parent) as old, self._inodes.borrow(new_parent) as new:
             if flags == 0:
-                with self._losing(new, new_parent, new_name):
-                    os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
+                self._lose(
+                    new,
+                    new_parent,
+                    new_name,
+                    lambda: os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new),
+                )
             else:
                 kernel.rename(old, name, new, new_name, flags)
             self._seen(new, new_parent, new_name)
@@ -141,33 +143,36 @@ class Names:
     def _created(self, directory: int, parent: int, name: bytes) -> Entry:
         return self._enter(os.open(name, OPEN_PATH, dir_fd=directory), parent, name)
 
-    @contextmanager
-    def _losing(self, directory: int, parent: int, name: bytes) -> Iterator[None]:
-        """Around what takes a name away: the kernel may know the file (it is open, or somebody's working
+    def _lose(self, directory: int, parent: int, name: bytes, take: Callable[[], None]) -> None:
+        """Have `take` take a name away: the kernel may know the file (it is open, or somebody's working
         directory), and without a name only its descriptor leads to it."""
-        known = self._known(directory, name)
-        if known is None:
-            yield
+        st = _status(directory, name)
+        if st is None or (known := self._inodes.keep(st)) is None:
+            take()
             return
-        self._inodes.keep(known)
-        gone = False
         try:
-            yield
-            gone = True
-        finally:
-            last_seen = known.name == name and known.parent is self._inodes.get(parent)
-            self._inodes.settle(known, unnamed=gone and last_seen)
+            take()
+        except BaseException:
+            self._inodes.give_back(known)
+            raise
+        last_seen = known.seen == (self._inodes.get(parent), name)
+        # Of two hard links that go at once neither sees that the other goes, so two are counted again; a
+        # link made since merely has the descriptor stay open.
+        only = st.st_nlink == 1 or stat.S_ISDIR(st.st_mode)
+        self._inodes.settle(known, unnamed=last_seen, last=only)
 
     def _seen(self, directory: int, parent: int, name: bytes) -> None:
-        known = self._known(directory, name)
+        st = _status(directory, name)
+        known = self._inodes.find(st) if st else None
         if known is not None:
             self._inodes.moved(known, self._inodes.get(parent), name)
 
-    def _known(self, directory: int, name: bytes) -> Inode | None:
-        try:
-            return self._inodes.find(os.stat(name, dir_fd=directory, follow_symlinks=False))
-        except FileNotFoundError:
-            return None
+
+def _status(directory: int, name: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def _check_component(name: bytes) -> None:

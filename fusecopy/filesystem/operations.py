@@ -18,9 +18,9 @@ from fusecopy.filesystem.trees import Trees
 from fusecopy.libfuse import (
     Clone,
     CopyContext,
-    Emit,
     Entry,
     IoctlContext,
+    Listing,
     Opened,
     RequestContext,
     SetattrFields,
@@ -194,8 +194,8 @@ class Operations(libfuse.Operations):
     def opendir(self, inode: int) -> Opened:
         return self._fs.directories.opendir(inode)
 
-    def readdir(self, fh: int, off: int, plus: bool, emit: Emit) -> None:
-        self._fs.directories.readdir(fh, off, plus, emit)
+    def readdir(self, fh: int, off: int, listing: Listing) -> None:
+        self._fs.directories.readdir(fh, off, listing)
 
     def releasedir(self, fh: int) -> None:
         self._fs.directories.releasedir(fh)

@@ -22,6 +22,7 @@ from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import BackingError, FusecopyError, UnmountError
+from fusecopy.filesystem import kernel
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.caller import Credentials
 from fusecopy.filesystem.clones import Clones
@@ -43,6 +44,9 @@ from fusecopy.filesystem.undispatched import Undispatched
 log = logging.getLogger(__name__)
 
 LEAST_DESCRIPTORS = 64
+
+DESCRIPTORS_AT_ONCE = 16384
+"""For so many the kernel has room from the beginning, in 128 KiB."""
 
 FLUSH_SECONDS = 2.0
 
@@ -142,7 +146,7 @@ class Server:
         names = Names(self._inodes, credentials, config.timeout)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint, exclusive)
         self._passthrough = Passthrough(config.passthrough)
-        directories = Directories(self._inodes, names, cached=exclusive)
+        directories = Directories(self._inodes, config.timeout, cached=exclusive)
         trees = Trees(
             self._inodes,
             self._files,
@@ -335,4 +339,5 @@ def _descriptor_limit() -> int:
     open files, which cannot be closed behind a program's back."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    kernel.make_room(min(hard, DESCRIPTORS_AT_ONCE))
     return max(LEAST_DESCRIPTORS, hard // 2)

@@ -14,9 +14,9 @@ from fusecopy.libfuse.afterwards import Clone, allow_clones, settle  # noqa: E40
 from fusecopy.libfuse.callers import REMEMBERED, Thread, look  # noqa: E402
 from fusecopy.libfuse.entries import Entry, Opened  # noqa: E402  (pyfuse3 may be imported only after load())
 from fusecopy.libfuse.files import WRITEBACK, Client, NativeFile  # noqa: E402
+from fusecopy.libfuse.listings import Directory, Found, Listing  # noqa: E402
 from fusecopy.libfuse.operations import (  # noqa: E402
     CopyContext,
-    Emit,
     IoctlContext,
     Operations,
     RequestContext,
@@ -40,9 +40,11 @@ __all__ = [
     "Clone",
     "Connection",
     "CopyContext",
-    "Emit",
+    "Directory",
     "Entry",
+    "Found",
     "IoctlContext",
+    "Listing",
     "NativeFile",
     "Opened",
     "Operations",

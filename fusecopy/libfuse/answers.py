@@ -13,6 +13,7 @@ from fusecopy.libfuse._native import ffi, lib
 from fusecopy.libfuse.entries import Entry
 from fusecopy.libfuse.failures import errno_of
 from fusecopy.libfuse.files import descriptor
+from fusecopy.libfuse.listings import Listing
 from fusecopy.libfuse.operations import (
     Answer,
     AnsweringContext,
@@ -100,20 +101,9 @@ class Answers:
         lib.fusecopy_reply_open(request, self._operations.opendir(inode).native())
 
     def readdir(self, request: "ffi.CData", fh: int, size: int, off: int, plus: bool) -> None:
-        reply = ffi.new("char[]", size)
-        used = 0
-
-        def emit(name: bytes, entry: Entry, after: int) -> bool:
-            nonlocal used
-            room = size - used
-            taken: int = lib.fusecopy_add_entry(request, reply + used, room, name, entry.native, after, plus)
-            if taken > room:
-                return False
-            used += taken
-            return True
-
-        self._operations.readdir(fh, off, plus, emit)
-        lib.fuse_reply_buf(request, reply, used)
+        listing = Listing(size, plus)
+        self._operations.readdir(fh, off, listing)
+        listing.reply(request)
 
     def copy_file_range(
         self, request: "ffi.CData", copy: "tuple[int, int, int, int, int, int, int, int]"

@@ -9,6 +9,7 @@ SOURCES = (
     "session",
     "loop",
     "ops",
+    "listings",
     "replies",
     "data",
     "nodes",
@@ -85,6 +86,16 @@ struct fusecopy_entry {
     uint64_t number; uint64_t generation; double entry_timeout; double attr_timeout;
     uint64_t device; uint64_t ino; struct stat stat;
 };
+struct fusecopy_directory {
+    int fd; uint64_t number; uint64_t parent; int64_t position; size_t next; size_t length; ...;
+};
+struct fusecopy_found { struct fusecopy_entry entry; ...; };
+struct fusecopy_file_found { int64_t fd; uint64_t device; uint64_t ino; int64_t size; };
+struct fusecopy_listing {
+    int plus; char *reply; size_t size; size_t used; size_t count;
+    struct fusecopy_found found[...]; struct fusecopy_file_found files[...];
+    size_t names_length; char names[...]; ...;
+};
 struct fusecopy_opened { uint64_t fh; int keep_cache; int noflush; int cache_readdir; int backing; };
 struct fusecopy_copy {
     uint64_t inode_in; uint64_t fh_in; int64_t off_in;
@@ -143,13 +154,16 @@ int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry);
 int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
 int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry,
                           const struct fusecopy_opened *opened);
-size_t fusecopy_add_entry(fuse_req_t req, char *buf, size_t size, const char *name,
-                          const struct fusecopy_entry *entry, int64_t after, int plus);
+int fusecopy_seek_directory(struct fusecopy_directory *d, int64_t off);
+int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d);
+void fusecopy_number(struct fusecopy_listing *l, const uint64_t *numbers, double timeout);
+void fusecopy_lay_out(struct fusecopy_listing *l);
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
 void fusecopy_node_enter(uint64_t number, int descriptor, double timeout);
 void fusecopy_node_lend(uint64_t number, int descriptor);
 void fusecopy_node_forget(uint64_t number);
 void fusecopy_node_close(int descriptor);
+void fusecopy_node_close_all(const int *descriptors, size_t count);
 int fusecopy_node_distrust(uint64_t number);
 int64_t fusecopy_node_told_size(uint64_t number);
 void fusecopy_node_tell(uint64_t number, struct fusecopy_entry *entry);

@@ -19,25 +19,17 @@ class Entry:
 
     __slots__ = ("native",)
 
-    def __init__(self) -> None:
-        self.native = ffi.new("struct fusecopy_entry *")
+    def __init__(self, native: "ffi.CData") -> None:
+        self.native = native
 
     @classmethod
     def of(cls, fd: int) -> "Entry":
         """The file behind `fd`, which may be opened with O_PATH, as fstat(2) has it; number and timeouts are
         still to be given. Raises OSError."""
-        entry = cls()
+        entry = cls(ffi.new("struct fusecopy_entry *"))
         error = lib.fusecopy_stat(fd, entry.native)
         if error:
             raise OSError(-error, os.strerror(-error))
-        return entry
-
-    @classmethod
-    def bare(cls, number: int, kind: int) -> "Entry":
-        """An entry of a listing of which no more is told than its number and its type (as in d_type)."""
-        entry = cls()
-        entry.native.number = number
-        entry.native.stat.st_mode = kind << 12
         return entry
 
     @property

@@ -5,6 +5,7 @@ thread must not wait; either way each request gets exactly one answer.
 """
 
 import logging
+import struct
 from typing import Any, Protocol
 
 import pyfuse3
@@ -16,6 +17,9 @@ from fusecopy.libfuse.operations import Operations, RequestContext, SetattrField
 log = logging.getLogger(__name__)
 
 NS_PER_S = 1_000_000_000
+
+FORGET = struct.Struct("=QQ")
+"""struct fuse_forget_data: number, and how many look-ups."""
 
 
 class Dispatcher(Protocol):
@@ -75,7 +79,8 @@ def on_lookup(request: "ffi.CData", parent: int, name: "ffi.CData") -> None:
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_forget(forgets: "ffi.CData", count: int) -> None:
     try:
-        _session.operations.forget([(forgets[n].ino, forgets[n].nlookup) for n in range(count)])
+        forgotten = ffi.buffer(forgets, count * FORGET.size)
+        _session.operations.forget(list(FORGET.iter_unpack(forgotten)))
     except Exception:
         log.exception("unexpected error in forget")
 

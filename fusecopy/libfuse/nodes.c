@@ -162,6 +162,12 @@ void fusecopy_node_close(int descriptor)
 		close(descriptor);
 }
 
+void fusecopy_node_close_all(const int *descriptors, size_t number)
+{
+	for (size_t n = 0; n < number; n++)
+		fusecopy_node_close(descriptors[n]);
+}
+
 int fusecopy_node_distrust(uint64_t number)
 {
 	struct node *node = lock_and_find(number);

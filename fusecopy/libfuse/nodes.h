@@ -13,6 +13,7 @@ void fusecopy_node_forget(uint64_t number);
 
 /* Close a descriptor that was lent and is no more: at once, or when its last user is done with it. */
 void fusecopy_node_close(int descriptor);
+void fusecopy_node_close_all(const int *descriptors, size_t count);
 
 /* Have the kernel believe no attributes of it from now on. Whether it did until now. */
 int fusecopy_node_distrust(uint64_t number);

@@ -6,6 +6,8 @@ number that is not in the table: its requests are left to `Operations`, and the 
 of its attributes.
 """
 
+from collections.abc import Sequence
+
 from fusecopy.libfuse._native import lib
 from fusecopy.libfuse.entries import Entry
 
@@ -34,6 +36,11 @@ def forget(number: int) -> None:
 def close(descriptor: int) -> None:
     """Close a descriptor that was taken back, or leave that to the last who still uses it. May wait."""
     lib.fusecopy_node_close(descriptor)
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    """The same for several; -1 is none."""
+    lib.fusecopy_node_close_all(descriptors, len(descriptors))
 
 
 def distrust(number: int) -> bool:

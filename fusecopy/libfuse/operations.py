@@ -11,11 +11,9 @@ import pyfuse3
 from fusecopy.libfuse._native import ffi, lib
 from fusecopy.libfuse.afterwards import Clone
 from fusecopy.libfuse.entries import Entry, Opened
+from fusecopy.libfuse.listings import Listing
 
 Answer = TypeVar("Answer")
-
-Emit = Callable[[bytes, Entry, int], bool]
-"""Offer an entry of a listing with the position after it; False when the reply is full."""
 
 
 class RequestContext:
@@ -227,11 +225,11 @@ class Operations:
         """Open a directory."""
         raise _lacking()
 
-    def readdir(self, fh: int, off: int, plus: bool, emit: Emit) -> None:
-        """Offer entries from position `off` on until there are no more or the reply is full.
+    def readdir(self, fh: int, off: int, listing: Listing) -> None:
+        """Lay out entries from position `off` on until there are no more or the listing is full.
 
-        With `plus` each entry taken, but "." and "..", counts as a look-up; its number is 0 where it could
-        not be looked up. Without, number and type are all that is told.
+        With `listing.plus` each entry laid out, but "." and "..", counts as a look-up unless it could not be
+        looked up. Without, number and type are all that is told.
         """
         raise _lacking()
 

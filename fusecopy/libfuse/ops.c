@@ -11,10 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What a listing shows for an entry without a node, which may be listed but not looked up: with 0 it would pass
- * for a removed one (readdir of the C library skips those). libfuse's own listings show the same. */
-#define UNKNOWN_NUMBER 0xffffffff
-
 /* The reply to the 32-bit opcode holds a u32; kernels without the fix of September 2025 send larger lengths
  * and would take a copy of 4 GiB for one of 0 bytes, which ends a program's loop early. */
 #define LENGTH_LIMIT_32 0xfffff000ULL
@@ -281,7 +277,7 @@ int fusecopy_stat(int fd, struct fusecopy_entry *entry)
 	return 0;
 }
 
-static struct fuse_entry_param entry_param(const struct fusecopy_entry *entry)
+struct fuse_entry_param fusecopy_entry_param(const struct fusecopy_entry *entry)
 {
 	struct fuse_entry_param param = {
 		.ino = entry->number,
@@ -297,7 +293,7 @@ static struct fuse_entry_param entry_param(const struct fusecopy_entry *entry)
 
 int fusecopy_reply_entry(fuse_req_t req, const struct fusecopy_entry *entry)
 {
-	struct fuse_entry_param param = entry_param(entry);
+	struct fuse_entry_param param = fusecopy_entry_param(entry);
 
 	return fuse_reply_entry(req, &param);
 }
@@ -312,7 +308,7 @@ int fusecopy_reply_absent(fuse_req_t req)
 
 int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry)
 {
-	struct fuse_entry_param param = entry_param(entry);
+	struct fuse_entry_param param = fusecopy_entry_param(entry);
 
 	return fuse_reply_attr(req, &param.attr, param.attr_timeout);
 }
@@ -339,23 +335,10 @@ int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened)
 
 int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry, const struct fusecopy_opened *opened)
 {
-	struct fuse_entry_param param = entry_param(entry);
+	struct fuse_entry_param param = fusecopy_entry_param(entry);
 	struct fuse_file_info fi = file_info(opened);
 
 	return fuse_reply_create(req, &param, &fi);
-}
-
-/* Returns the bytes that the entry takes; where that is more than `size` it was not added. */
-size_t fusecopy_add_entry(fuse_req_t req, char *buf, size_t size, const char *name,
-			  const struct fusecopy_entry *entry, int64_t after, int plus)
-{
-	struct fuse_entry_param param = entry_param(entry);
-
-	if (param.attr.st_ino == 0)
-		param.attr.st_ino = UNKNOWN_NUMBER;
-	if (plus)
-		return fuse_add_direntry_plus(req, buf, size, name, &param, after);
-	return fuse_add_direntry(req, buf, size, name, &param.attr, after);
 }
 
 /* On a little-endian machine {u64 count} and {u32 count, u32 padding} are the same eight bytes for what

@@ -100,6 +100,52 @@ struct fusecopy_opened {
 	int backing;       /* what the kernel reads and writes by itself, from fusecopy_backing_open; or 0 */
 };
 
+/* Entries of a listing that are dealt with at once; with attributes each holds a descriptor of its own. */
+#define FUSECOPY_FOUND 64
+
+/* What one getdents64(2) may return. */
+#define FUSECOPY_ENTRIES 32768
+
+/* An open directory of the backing, and what was read of it ahead of what was asked for. */
+struct fusecopy_directory {
+	int fd;
+	uint64_t number; /* what "." is called */
+	uint64_t parent; /* what ".." is called */
+	int64_t position; /* behind the last entry taken */
+	size_t next;      /* of `buffer`, the first entry not taken */
+	size_t length;
+	char buffer[FUSECOPY_ENTRIES];
+};
+
+/* An entry of a listing. */
+struct fusecopy_found {
+	const char *name;
+	int64_t after; /* the position behind it */
+	int fd;        /* O_PATH, whoever called fusecopy_find has to close it; -1 if no more is told than its name */
+	struct fusecopy_entry entry;
+};
+
+/* The same for Python: what tells the file from others, its descriptor or -1, and its size. */
+struct fusecopy_file_found {
+	int64_t fd;
+	uint64_t device;
+	uint64_t ino;
+	int64_t size;
+};
+
+/* A reply to READDIR, or with `plus` to READDIRPLUS, while it is laid out, and the batch found last. */
+struct fusecopy_listing {
+	int plus;
+	char *reply;
+	size_t size;
+	size_t used;
+	size_t count; /* of the batch */
+	struct fusecopy_found found[FUSECOPY_FOUND];
+	struct fusecopy_file_found files[FUSECOPY_FOUND];
+	size_t names_length;
+	char names[FUSECOPY_ENTRIES]; /* each followed by a slash; they come from one getdents64(2) */
+};
+
 struct fusecopy_copy {
 	uint64_t inode_in;
 	uint64_t fh_in;
@@ -235,8 +281,22 @@ int fusecopy_reply_absent(fuse_req_t req);
 int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry);
 int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
 int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry, const struct fusecopy_opened *opened);
-size_t fusecopy_add_entry(fuse_req_t req, char *buf, size_t size, const char *name,
-			  const struct fusecopy_entry *entry, int64_t after, int plus);
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
+struct fuse_entry_param fusecopy_entry_param(const struct fusecopy_entry *entry);
+
+/* listings.c */
+
+/* Go on from position `off`; 0 or a negative errno. */
+int fusecopy_seek_directory(struct fusecopy_directory *d, int64_t off);
+
+/* Take as many entries as the batch and the reply have room for. Returns their number, 0 when there are no more or
+ * the next does not fit, or a negative errno. */
+int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d);
+
+/* Give those of the batch that were looked up their numbers, and seconds for which they may be believed. */
+void fusecopy_number(struct fusecopy_listing *l, const uint64_t *numbers, double timeout);
+
+/* Add the batch to the reply. */
+void fusecopy_lay_out(struct fusecopy_listing *l);
 
 #endif

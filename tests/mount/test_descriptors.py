@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -98,6 +99,17 @@ def test_everything_is_forgotten(btrfs: Path) -> None:
         assert os.listdir(backing) == []
 
 
+@pytest.mark.parametrize(("limit", "room"), [(1000, 1000), (16000, 16000), (19000, 16384)])
+def test_there_is_room_for_descriptors_from_the_beginning(btrfs: Path, limit: int, room: int) -> None:
+    """Else the server would stand still whenever the kernel doubles its table."""
+    backing = btrfs / "room"
+    backing.mkdir()
+    with mounted(backing, prefix=("prlimit", f"--nofile={limit}", "--")) as mount:
+        status = Path(f"/proc/{mount.process.pid}/status").read_text()
+        assert int(status.split("FDSize:")[1].split()[0]) >= room
+    backing.rmdir()
+
+
 def test_a_large_tree_with_few_descriptors(few: Mounted) -> None:
     def act(root: Path) -> tuple[object, ...]:
         plant(root, 4, 100)
@@ -119,6 +131,97 @@ def descriptors_of(mount: Mounted) -> int:
     """Like `descriptors`, asked as the mount's owner."""
     pid = as_owner(mount, lambda root: os.getxattr(root, "user.fusecopy.pid").decode())
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def attributes(directory: Path) -> dict[str, tuple[int, int, int]]:
+    """Number, size and links of each entry of a directory, taken while it is listed."""
+    with os.scandir(directory) as entries:
+        return {entry.name: listed(entry) for entry in entries}
+
+
+def listed(entry: "os.DirEntry[str]") -> tuple[int, int, int]:
+    """Number, size and links; the number as the listing had it too."""
+    st = entry.stat(follow_symlinks=False)
+    assert entry.inode() == st.st_ino
+    return st.st_ino, st.st_size, st.st_nlink
+
+
+def test_a_directory_of_more_entries_than_descriptors(few: Mounted) -> None:
+    for n in range(1000):
+        (few.backing / f"f{n}").write_bytes(bytes(n))
+    native = {entry.name: listed(entry) for entry in os.scandir(few.backing)}
+
+    def act(root: Path) -> tuple[object, ...]:
+        with opened(root / "f7", os.O_RDONLY) as fd:
+            first = attributes(root)
+            return first, attributes(root), os.fstat(fd).st_size, len((root / "f999").read_bytes())
+
+    assert as_owner(few, act) == (native, native, 7, 999)
+    assert descriptors_of(few) < 300
+
+
+def test_what_is_listed_again_after_it_was_evicted(few: Mounted) -> None:
+    """The kernel knows the files by descriptors of a program while the server has closed its own."""
+    (few.backing / "d0").mkdir()
+    (few.backing / "d0").chmod(0o777)
+    for n in range(50):
+        (few.backing / "d0" / f"f{n}").write_text(f"f{n}")
+
+    def act(root: Path) -> list[object]:
+        with ExitStack() as stack:
+            fds = [stack.enter_context(opened(root / "d0" / f"f{n}", os.O_PATH)) for n in range(50)]
+            (root / "crowd").mkdir()
+            plant(root / "crowd", 2, 100)
+            (root / "d0" / "new").touch()  # so that the listing is asked for anew
+            again = attributes(root / "d0")
+            assert again.pop("new")[1:] == (0, 1)
+            assert again == {f"f{n}": (os.fstat(fd).st_ino, len(f"f{n}"), 1) for n, fd in enumerate(fds)}
+            return [Path(f"/proc/self/fd/{fd}").read_text() for fd in fds]
+
+    assert as_owner(few, act) == [f"f{n}" for n in range(50)]
+
+
+def test_hard_links_in_one_directory_are_counted_each(btrfs: Path) -> None:
+    backing = btrfs / "links"
+    backing.mkdir()
+    (backing / "f").write_text("one file")
+    for n in range(99):
+        os.link(backing / "f", backing / f"link{n}")
+    with mounted(backing) as mount:
+        before = descriptors(mount)
+        found = attributes(mount.path)
+        assert len(found) == 100
+        assert set(found.values()) == {((backing / "f").stat().st_ino, 8, 100)}
+        assert inodes(mount) == 1
+        assert descriptors(mount) == before + 1
+        for n in range(99):
+            os.unlink(mount.path / f"link{n}")
+        assert attributes(mount.path) == {"f": ((backing / "f").stat().st_ino, 8, 1)}
+        assert (mount.path / "f").read_text() == "one file"
+        assert forgotten(mount)
+        assert descriptors(mount) == before
+    shutil.rmtree(backing)
+
+
+def test_links_removed_at_once_while_the_file_is_held(few: Mounted) -> None:
+    def act(root: Path) -> list[bytes]:
+        for side in ("left", "right"):
+            (root / side).mkdir()
+        with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
+            fds = []
+            for n in range(40):
+                fds.append(stack.enter_context(opened(root / "left" / f"f{n}", os.O_RDWR | os.O_CREAT)))
+                os.write(fds[n], b"%d" % n)
+                os.link(root / "left" / f"f{n}", root / "right" / f"f{n}")
+            for n in range(40):
+                list(threads.map(lambda side, n=n: os.unlink(root / side / f"f{n}"), ("left", "right")))
+            plant(root, 2, 100)
+            assert {os.fstat(fd).st_nlink for fd in fds} == {0}
+            for fd in fds:
+                os.fchmod(fd, 0o600)  # by the server's own descriptor
+            return [os.pread(fd, 9, 0) for fd in fds]
+
+    assert as_owner(few, act) == [b"%d" % n for n in range(40)]
 
 
 def test_failing_removals_keep_no_descriptors(few: Mounted) -> None:

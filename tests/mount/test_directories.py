@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.sides import Sides, as_caller
+from tests.mount.ordinary import nobodys_mount
+from tests.mount.sides import Sides, as_caller, outcome
 from tests.mounted import Mounted
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -165,6 +166,28 @@ def test_listing_needs_the_right_to_read_only(sides: Sides) -> None:
     sides.both(set_up)
     assert sides.as_caller(lambda root: os.listdir(root / "d")) == ["f"]
     assert sides.as_caller(lambda root: (root / "d" / "f").stat().st_size) == "EACCES"
+
+
+@pytest.mark.fuse
+@pytest.mark.root
+@pytest.mark.loop
+def test_a_server_without_the_right_to_search(btrfs: Path) -> None:
+    """What may be listed is, with its kind, and what may not be looked up has no attributes."""
+    with nobodys_mount(btrfs) as mount:
+
+        def act(_: Path) -> tuple[object, ...]:
+            directory = mount.path / "d"
+            directory.mkdir()
+            (directory / "f").touch()
+            (directory / "e").mkdir()
+            directory.chmod(0o400)
+            found = {entry.name: entry.is_dir() for entry in os.scandir(directory)}
+            looked = outcome((directory / "f").stat)
+            directory.chmod(0o700)
+            sizes = {entry.name: entry.stat().st_size for entry in os.scandir(directory)}
+            return found, looked, sizes["f"]
+
+        assert as_caller(mount.backing, act) == ({"f": False, "e": True}, "EACCES", 0)
 
 
 def test_a_directory_that_may_not_be_read(sides: Sides) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from fusecopy.filesystem import inodes
 from fusecopy.filesystem.inodes import ROOT, Inode, InodeTable
-from fusecopy.libfuse import nodes
+from fusecopy.libfuse import Found, nodes
 
 LIMIT = 8
 
@@ -64,12 +64,106 @@ def test_a_file_whose_number_is_taken_keeps_another(table: InodeTable) -> None:
     second = claim(table, further, 15)
     assert len({other.number, taken.number, second.number}) == 3
     number = second.number
-    table.forget(taken.number, 1)
+    table.forget([(taken.number, 1)])
     assert claim(table, further, 15).number == number
     assert claim(table, device, taken.ino) is not taken
-    table.forget(second.number, 2)
+    table.forget([(second.number, 2)])
     assert claim(table, further, 15).number != second.ino
     assert table.get(ROOT) is table.root
+
+
+def found(directory: Path) -> list[Found]:
+    """What a listing finds in a directory, by name."""
+    batch = []
+    for name in sorted(os.listdir(directory)):
+        descriptor = os.open(directory / name, os.O_PATH | os.O_NOFOLLOW)
+        st = os.fstat(descriptor)
+        batch.append(Found(os.fsencode(name), descriptor, st.st_dev, st.st_ino, st.st_size))
+    return batch
+
+
+def test_a_batch_is_entered_like_its_files(table: InodeTable, tmp_path: Path) -> None:
+    """One known and open, one known and closed, a hard link, one that may not be looked up, one new."""
+    for name in ("a", "b", "d", "e"):
+        (tmp_path / name).write_text(name)
+    known, closed = enter(table, tmp_path / "a"), enter(table, tmp_path / "b")
+    for n in range(LIMIT):
+        enter(table, tmp_path / "a")
+        claim(table, table.root.device, 4711 + n)
+    assert (known.descriptor >= 0, closed.descriptor) == (True, -1)
+    os.link(tmp_path / "a", tmp_path / "c")
+    batch = found(tmp_path)
+    os.close(batch[3].descriptor)
+    batch[3] = Found(b"d", -1, 0, 0, 0)
+    a, b, c, d, e = table.enter_all(batch, table.root)
+    assert (a, b, c, d) == (known, closed, known, None)
+    assert known.lookups == 1 + LIMIT + 2
+    assert known.seen == (table.root, b"c")
+    assert closed.descriptor == batch[1].descriptor
+    assert e is not None
+    assert (e.descriptor, e.lookups, e.seen) == (batch[4].descriptor, 1, (table.root, b"e"))
+    assert [is_open(each.descriptor) for each in batch] == [False, True, False, False, True]
+
+
+def test_a_batch_above_the_limit(table: InodeTable, tmp_path: Path) -> None:
+    for n in range(10 * LIMIT):
+        (tmp_path / f"f{n}").write_text(f"f{n}")
+    batch = found(tmp_path)
+    entered = [inode for inode in table.enter_all(batch, table.root) if inode]
+    assert [is_open(each.descriptor) for each in batch] == [False] * 9 * LIMIT + [True] * LIMIT
+    for inode in entered:
+        with table.borrow(inode.number) as descriptor:
+            assert Path(f"/proc/self/fd/{descriptor}").read_bytes() == inode.name
+
+
+def test_many_are_forgotten_at_once(table: InodeTable, tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for n in range(LIMIT):
+        (tmp_path / f"f{n}").touch()
+    entered = [enter(table, tmp_path / f"f{n}") for n in range(LIMIT)]
+    twice = enter(table, tmp_path / "f0")
+    claimed = [claim(table, table.root.device, 4711 + n) for n in range(inodes.CLOSED_AT_ONCE)]
+    numbers = [inode.number for inode in (*entered, *claimed)]
+    with table.borrow(entered[1].number) as borrowed:
+        table.forget([(ROOT, 1), (99999, 1), *((number, 1) for number in numbers)])
+        assert is_open(borrowed)
+        assert len(table) == 1
+        assert table.get(twice.number) is twice
+    assert not is_open(borrowed)
+    table.forget([(twice.number, 1), (twice.number, 1)])
+    assert len(table) == 0
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(("names", "last", "kept"), [(1, True, True), (2, False, False)])
+def test_a_file_that_lost_a_name_may_be_closed_while_it_has_another(
+    table: InodeTable, tmp_path: Path, names: int, last: bool, kept: bool
+) -> None:
+    (tmp_path / "a").touch()
+    if names == 2:
+        os.link(tmp_path / "a", tmp_path / "b")
+    inode = enter(table, tmp_path / "a")
+    assert table.keep(os.stat(tmp_path / "a")) is inode
+    os.unlink(tmp_path / "a")
+    table.settle(inode, unnamed=False, last=last)
+    for n in range(2 * LIMIT):
+        claim(table, table.root.device, 4711 + n)
+    assert (inode.descriptor >= 0) is kept
+
+
+def test_of_two_names_that_go_at_once_one_is_the_last(table: InodeTable, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    os.link(tmp_path / "a", tmp_path / "b")
+    inode = enter(table, tmp_path / "a")
+    for name in ("a", "b"):
+        assert table.keep(os.stat(tmp_path / name)) is inode
+    for name in ("a", "b"):
+        os.unlink(tmp_path / name)
+    for _ in range(2):
+        table.settle(inode, unnamed=False, last=False)
+    for n in range(2 * LIMIT):
+        claim(table, table.root.device, 4711 + n)
+    assert inode.descriptor >= 0
 
 
 def test_forgotten_while_borrowed(table: InodeTable, tmp_path: Path) -> None:
@@ -77,7 +171,7 @@ def test_forgotten_while_borrowed(table: InodeTable, tmp_path: Path) -> None:
     inode = enter(table, tmp_path / "f")
     with table.borrow(inode.number) as outer, table.borrow(inode.number) as inner:
         assert outer == inner
-        table.forget(inode.number, 1)
+        table.forget([(inode.number, 1)])
         assert len(table) == 0
         assert is_open(outer)
     assert not is_open(outer)
@@ -90,21 +184,21 @@ def test_what_is_borrowed_or_about_to_lose_its_name_stays_open(table: InodeTable
         (tmp_path / f"f{n}").write_text(f"{n}")
     first, second = (enter(table, tmp_path / f"f{n}") for n in range(2))
     with table.borrow(first.number) as borrowed:
-        table.keep(second)
-        table.keep(second)
-        table.settle(second, unnamed=False)
+        st = os.stat(tmp_path / "f1")
+        assert table.keep(st) is table.keep(st) is second
+        table.give_back(second)
         for n in range(2, 4 * LIMIT):
             enter(table, tmp_path / f"f{n}")
         assert is_open(borrowed)
         assert second.descriptor >= 0
         (tmp_path / "f1").unlink()
-        table.settle(second, unnamed=True)
+        table.settle(second, unnamed=True, last=False)
     for n in range(2, 4 * LIMIT):
         enter(table, tmp_path / f"f{n}")
     assert first.descriptor < 0
     with table.borrow(second.number) as unnamed:
         assert Path(f"/proc/self/fd/{unnamed}").read_text() == "1"
-    table.forget(second.number, 1)
+    table.forget([(second.number, 1)])
     assert not is_open(unnamed)
 
 
@@ -159,7 +253,7 @@ def test_what_is_open_is_lent_and_nothing_else(lent: dict[int, int], tmp_path: P
     check()
     for inode in entered[1::2]:
         with table.borrow(inode.number):
-            table.forget(inode.number, 9)
+            table.forget([(inode.number, 9)])
         entered.remove(inode)
         check()
     table.close()
@@ -173,7 +267,7 @@ def test_room_is_given_back_after_many_were_forgotten(
     device = table.root.device
     claimed = [claim(table, device, 1000 + n) for n in range(1000)]
     for inode in claimed[1:]:
-        table.forget(inode.number, 1)
+        table.forget([(inode.number, 1)])
     assert len(table) == 1
     assert table.get(claimed[0].number) is claimed[0]
     assert table._by_number.__sizeof__() < dict.fromkeys(range(1000)).__sizeof__() / 2
@@ -212,7 +306,7 @@ def test_many_threads_leave_no_count_behind(table: InodeTable, tmp_path: Path) -
                 number = enter(table, file).number
                 with table.borrow(number) as descriptor:
                     assert Path(f"/proc/self/fd/{descriptor}").read_text() == file.name
-                table.forget(number, 1)
+                table.forget([(number, 1)])
 
     before = len(os.listdir("/proc/self/fd"))
     with ThreadPoolExecutor(8) as threads:

@@ -4,13 +4,14 @@ import os
 import random
 
 from fusecopy.libfuse import Entry, nodes
+from fusecopy.libfuse._native import ffi
 
 MOST = 5_000
 
 
 def tell(number: int, size: int) -> Entry:
     """Tell the kernel of a file of so many bytes."""
-    entry = Entry()
+    entry = Entry(ffi.new("struct fusecopy_entry *"))
     entry.native.stat.st_size = size
     nodes.tell(number, entry)
     assert (entry.number, entry.st_size) == (number, size)

@@ -1,0 +1,178 @@
+/*
+ * Listings of directories of the backing, a batch of entries at a time: fusecopy_find reads, opens and stats them,
+ * Python numbers those that it found, and fusecopy_lay_out adds them to the reply. A batch takes no more than what
+ * the reply has room for, so that nothing is looked up that the kernel is not told of.
+ */
+
+#include "nodes.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* What a listing shows for an entry without a node, which may be listed but not looked up: with 0 it would pass
+ * for a removed one (readdir of the C library skips those). libfuse's own listings show the same. */
+#define UNKNOWN_NUMBER 0xffffffff
+
+/* getdents64(2) as the kernel has it; the C library's own struct dirent64 is the same. */
+typedef struct dirent64 raw_entry;
+
+static int is_dots(const char *name)
+{
+	return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
+}
+
+static size_t room_for(const char *name, int plus)
+{
+	return plus ? fuse_add_direntry_plus(NULL, NULL, 0, name, NULL, 0)
+		    : fuse_add_direntry(NULL, NULL, 0, name, NULL, 0);
+}
+
+int fusecopy_seek_directory(struct fusecopy_directory *d, int64_t off)
+{
+	if (off == d->position)
+		return 0;
+	if (lseek(d->fd, off, SEEK_SET) < 0)
+		return -errno;
+	d->position = off;
+	d->next = d->length = 0;
+	return 0;
+}
+
+/* Whether there are further entries; or a negative errno. */
+static int has_entries(struct fusecopy_directory *d)
+{
+	long length;
+
+	if (d->next < d->length)
+		return 1;
+	length = syscall(SYS_getdents64, d->fd, d->buffer, sizeof(d->buffer));
+	if (length < 0)
+		return -errno;
+	d->next = 0;
+	d->length = length;
+	return length > 0;
+}
+
+/* Opens and stats an entry; 0 or an errno. */
+static int look_up(int directory, struct fusecopy_found *found)
+{
+	int error;
+
+	found->fd = openat(directory, found->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (found->fd < 0)
+		return errno;
+	error = -fusecopy_stat(found->fd, &found->entry);
+	if (error) {
+		close(found->fd);
+		found->fd = -1;
+	}
+	return error;
+}
+
+static void name_only(struct fusecopy_found *found, uint64_t number, unsigned char kind)
+{
+	found->entry.number = number;
+	found->entry.stat.st_mode = kind << 12; /* DTTOIF of <dirent.h> */
+}
+
+/* What to tell of an entry; false if it went since it was read. */
+static int find(struct fusecopy_directory *d, const raw_entry *raw, int plus, struct fusecopy_found *found)
+{
+	*found = (struct fusecopy_found){ .name = raw->d_name, .after = raw->d_off, .fd = -1 };
+	if (is_dots(raw->d_name)) {
+		name_only(found, raw->d_name[1] ? d->parent : d->number, DT_DIR);
+		return 1;
+	}
+	if (!plus) {
+		name_only(found, raw->d_ino, raw->d_type);
+		return 1;
+	}
+	switch (look_up(d->fd, found)) {
+	case 0:
+		return 1;
+	case ENOENT:
+		return 0;
+	default:
+		name_only(found, 0, raw->d_type);
+		return 1;
+	}
+}
+
+/* Adds what Python has to know of an entry to the batch. */
+static void note(struct fusecopy_listing *l, const struct fusecopy_found *found)
+{
+	size_t length = strlen(found->name);
+
+	l->files[l->count++] = (struct fusecopy_file_found){
+		.fd = found->fd,
+		.device = found->entry.device,
+		.ino = found->entry.ino,
+		.size = found->entry.stat.st_size,
+	};
+	memcpy(l->names + l->names_length, found->name, length);
+	l->names[l->names_length + length] = '/';
+	l->names_length += length + 1;
+}
+
+int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d)
+{
+	size_t room = l->size - l->used;
+	const raw_entry *raw;
+	size_t needed;
+	int more;
+
+	l->count = l->names_length = 0;
+	while ((more = has_entries(d)) > 0) {
+		do {
+			raw = (const raw_entry *)(d->buffer + d->next);
+			needed = room_for(raw->d_name, l->plus);
+			if (needed > room || l->count == FUSECOPY_FOUND)
+				return l->count;
+			d->next += raw->d_reclen;
+			d->position = raw->d_off;
+			if (find(d, raw, l->plus, &l->found[l->count])) {
+				note(l, &l->found[l->count]);
+				room -= needed;
+			}
+		} while (d->next < d->length);
+		if (l->count)
+			break; /* their names are in the buffer */
+	}
+	return more < 0 ? more : (int)l->count;
+}
+
+void fusecopy_number(struct fusecopy_listing *l, const uint64_t *numbers, double timeout)
+{
+	size_t n;
+
+	for (n = 0; n < l->count; n++) {
+		if (l->found[n].fd < 0)
+			continue;
+		l->found[n].entry.entry_timeout = timeout;
+		fusecopy_node_tell(numbers[n], &l->found[n].entry);
+	}
+}
+
+void fusecopy_lay_out(struct fusecopy_listing *l)
+{
+	struct fuse_entry_param param;
+	const struct fusecopy_found *found;
+	char *to;
+	size_t n, room;
+
+	for (n = 0; n < l->count; n++) {
+		found = &l->found[n];
+		param = fusecopy_entry_param(&found->entry);
+		if (param.attr.st_ino == 0)
+			param.attr.st_ino = UNKNOWN_NUMBER;
+		to = l->reply + l->used;
+		room = l->size - l->used;
+		l->used += l->plus ? fuse_add_direntry_plus(NULL, to, room, found->name, &param, found->after)
+				   : fuse_add_direntry(NULL, to, room, found->name, &param.attr, found->after);
+	}
+	l->count = 0;
+}
