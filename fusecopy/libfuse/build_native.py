@@ -8,6 +8,7 @@ from cffi import FFI
 SOURCES = (
     "session",
     "loop",
+    "handover",
     "ops",
     "listings",
     "replies",

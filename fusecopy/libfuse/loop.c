@@ -6,8 +6,7 @@
  * answered within about a millisecond makes way: the overseer gives the turn to a spare thread, so that whoever
  * waits for a disk holds up nobody else. What is known to wait makes way by itself (fusecopy_make_way).
  *
- * Requests of a kind that pyfuse3 answers (INIT and rare ones) are handed over to its loop on trio's thread: it
- * waits for an eventfd that stands in for the device, and gets them from fuse_session_receive_buf.
+ * Requests of a kind that pyfuse3 answers go to its loop on trio's thread (handover.c).
  */
 
 #include "loop.h"
@@ -16,13 +15,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <linux/fuse.h>
 
 #define TICK_NS 1000000
 
@@ -31,6 +29,17 @@
 
 /* For so many ticks a turn may be kept: not for ever, because the disk may be slow. */
 #define KEPT_TICKS 20
+
+/* A thread that sleeps has to be woken, and to wake an idle processor, above all a virtual one, takes longer than
+ * most answers. So while most requests follow their predecessors' answers this soon, the next is looked for as long
+ * before the thread sleeps. */
+#define PATIENCE_NS 50000
+
+/* Each request that comes soon counts one up to the most, each that does not takes so many back; with enough it is
+ * worth while to look. */
+#define SOON_MOST 16
+#define SOON_LOST 4
+#define SOON_ENOUGH 8
 
 /* Threads that wait for the turn beyond this number end. */
 #define SPARE_THREADS 4
@@ -52,19 +61,13 @@ static int waiting;
 static int overseer_sleeps;
 static int ended;
 
+/* For who has the turn. Alone on a processor, looking would only keep the program from it that is to ask. */
+static int came_soon;
+static int has_processors;
+
 static struct fuse_session *session;
 static int device = -1;
 static int stop_event = -1;
-static int handed_over_event = -1;
-
-struct handed_over {
-	struct handed_over *next;
-	void *mem;
-	size_t size;
-};
-
-static struct handed_over *first;
-static struct handed_over **last = &first;
 
 /* ---- the turn ---------------------------------------------------------------------------------------- */
 
@@ -190,7 +193,23 @@ static void end_loop(void)
 	pthread_cond_broadcast(&overseer_is_needed);
 	pthread_mutex_unlock(&lock);
 	(void)!write(stop_event, &one, sizeof(one));
-	(void)!write(handed_over_event, &one, sizeof(one));
+	fusecopy_end_handing_over();
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static void count_soon(int is_soon)
+{
+	if (!is_soon)
+		came_soon = came_soon > SOON_LOST ? came_soon - SOON_LOST : 0;
+	else if (came_soon < SOON_MOST)
+		came_soon++;
 }
 
 /* The next request: its size, or 0 when there will be none. A request that made the device readable is gone again
@@ -198,104 +217,20 @@ static void end_loop(void)
 static int receive(struct fuse_buf *buf)
 {
 	struct pollfd fds[] = { { .fd = device, .events = POLLIN }, { .fd = stop_event, .events = POLLIN } };
+	int is_patient = has_processors && came_soon >= SOON_ENOUGH;
+	int64_t patience_ends = now_ns() + PATIENCE_NS;
 	int size;
 
 	while (!is_ended()) {
 		size = fusecopy_real_receive_buf(session, buf);
-		if (size != -EAGAIN && size != -EINTR)
+		if (size != -EAGAIN && size != -EINTR) {
+			count_soon(now_ns() < patience_ends);
 			return size > 0 ? size : 0;
-		poll(fds, 2, -1);
+		}
+		if (!is_patient || now_ns() >= patience_ends)
+			poll(fds, 2, -1);
 	}
 	return 0;
-}
-
-/* Gives the request, and the memory it is in, to pyfuse3's loop. */
-static void hand_over(struct fuse_buf *buf, int size)
-{
-	struct handed_over *request = malloc(sizeof(*request));
-	const uint64_t one = 1;
-
-	if (!request)
-		abort(); /* there would be no answer, and its caller would wait for ever */
-	*request = (struct handed_over){ .mem = buf->mem, .size = size };
-	buf->mem = NULL;
-	pthread_mutex_lock(&lock);
-	*last = request;
-	last = &request->next;
-	pthread_mutex_unlock(&lock);
-	(void)!write(handed_over_event, &one, sizeof(one));
-}
-
-int fusecopy_receive_handed_over(struct fuse_buf *buf)
-{
-	struct handed_over *request;
-	uint64_t count;
-	int size;
-
-	if (read(handed_over_event, &count, sizeof(count)) < 0)
-		return -EINTR;
-	pthread_mutex_lock(&lock);
-	request = first;
-	if (request) {
-		first = request->next;
-		if (!first)
-			last = &first;
-	}
-	pthread_mutex_unlock(&lock);
-	if (!request) {
-		/* Nothing but the end makes the event readable without a request; others are to see it too. */
-		(void)!write(handed_over_event, &count, sizeof(count));
-		return 0;
-	}
-	free(buf->mem);
-	buf->mem = request->mem;
-	buf->size = size = request->size;
-	buf->flags = 0;
-	free(request);
-	return size;
-}
-
-/* Whether our table of operations has a handler for it, or libfuse answers it by itself. pyfuse3's handlers want
- * Python's lock and trio's thread. */
-static int is_ours(const struct fuse_buf *buf)
-{
-	switch (((const struct fuse_in_header *)buf->mem)->opcode) {
-	case FUSE_LOOKUP:
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_GETATTR:
-	case FUSE_SETATTR:
-	case FUSE_READLINK:
-	case FUSE_SYMLINK:
-	case FUSE_MKNOD:
-	case FUSE_MKDIR:
-	case FUSE_UNLINK:
-	case FUSE_RMDIR:
-	case FUSE_RENAME:
-	case FUSE_RENAME2:
-	case FUSE_LINK:
-	case FUSE_OPEN:
-	case FUSE_CREATE:
-	case FUSE_READ:
-	case FUSE_WRITE:
-	case FUSE_FLUSH:
-	case FUSE_RELEASE:
-	case FUSE_FSYNC:
-	case FUSE_GETXATTR:
-	case FUSE_OPENDIR:
-	case FUSE_READDIR:
-	case FUSE_READDIRPLUS:
-	case FUSE_RELEASEDIR:
-	case FUSE_LSEEK:
-	case FUSE_FALLOCATE:
-	case FUSE_IOCTL:
-	case FUSE_COPY_FILE_RANGE:
-	case FUSECOPY_COPY_FILE_RANGE_64:
-	case FUSE_INTERRUPT:
-		return 1;
-	default:
-		return 0;
-	}
 }
 
 void fusecopy_serve(void)
@@ -311,10 +246,10 @@ void fusecopy_serve(void)
 				break;
 			}
 			begin_request();
-			if (is_ours(&buf))
+			if (fusecopy_is_ours(&buf))
 				fusecopy_process(session, &buf);
 			else
-				hand_over(&buf, size);
+				fusecopy_hand_over(&buf, size);
 		} while (end_request());
 	}
 	mine = 0;
@@ -323,11 +258,13 @@ void fusecopy_serve(void)
 
 int fusecopy_begin_loop(struct fuse_session *se, int fd)
 {
+	cpu_set_t processors;
+
+	has_processors = sched_getaffinity(0, sizeof(processors), &processors) == 0 && CPU_COUNT(&processors) > 1;
 	session = se;
 	device = fd;
 	stop_event = eventfd(0, EFD_CLOEXEC);
-	handed_over_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-	return handed_over_event;
+	return fusecopy_begin_handing_over();
 }
 
 void fusecopy_stop(void)

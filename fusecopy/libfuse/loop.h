@@ -11,6 +11,13 @@
 /* Begins a loop that reads `fd` and returns the descriptor for pyfuse3 to wait for in its place. */
 int fusecopy_begin_loop(struct fuse_session *se, int fd);
 
+/* handover.c: the descriptor for pyfuse3 to wait for; whether a request is not for it; give it one, with the memory
+ * that it is in; let it find that there will be none. */
+int fusecopy_begin_handing_over(void);
+int fusecopy_is_ours(const struct fuse_buf *buf);
+void fusecopy_hand_over(struct fuse_buf *buf, int size);
+void fusecopy_end_handing_over(void);
+
 /* The next request for pyfuse3, as fuse_session_receive_buf returns it. */
 int fusecopy_receive_handed_over(struct fuse_buf *buf);
 
