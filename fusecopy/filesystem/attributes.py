@@ -1,12 +1,9 @@
-"""What the kernel is told of an inode.
-
-A GETATTR that the native layer answers by itself tells the same: number, size and timeout are `nodes.tell`'s.
-"""
+"""What the kernel is told of an inode; for how long it may believe attributes is libfuse.nodes' to say."""
 
 from collections.abc import Sequence
 
 from fusecopy.filesystem.inodes import Inode
-from fusecopy.libfuse import Entry, Listing, nodes
+from fusecopy.libfuse import Entry, Listing
 
 
 def told(inode: Inode, entry: Entry, timeout: float) -> Entry:
@@ -16,9 +13,9 @@ def told(inode: Inode, entry: Entry, timeout: float) -> Entry:
     copy_file_range (coreutils 9.1).
     """
     native = entry.native
+    native.number = inode.number
     native.generation = inode.generation
     native.entry_timeout = timeout
-    nodes.tell(inode.number, entry)
     return entry
 
 

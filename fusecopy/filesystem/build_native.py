@@ -22,6 +22,9 @@ int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length);
 int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns, int64_t mtime_s, int64_t mtime_ns);
 int fusecopy_ioctl(int fd, unsigned long cmd, char *argument);
 int fusecopy_umask(unsigned int mask);
+int fusecopy_create(int directory, const char *name, int flags, unsigned int mode, unsigned int mask,
+                    int *found);
+int fusecopy_open_regular(int descriptor, int flags);
 int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
 int fusecopy_set_capabilities(uint64_t effective);
 int fusecopy_check_dedupe(int fd, uint64_t off, uint64_t length);
@@ -83,6 +86,48 @@ static int fusecopy_umask(unsigned int mask)
     apart = 1;
     umask(mask);
     return 0;
+}
+
+/* Opens what a descriptor leads to once more. */
+static int reopen(int descriptor, int flags)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", descriptor);
+    return result(open(path, flags));
+}
+
+/* Creates a regular file, unless it is there and `flags` allow that. Returns its descriptor, opened with them,
+ * and in `found` one of O_PATH. */
+static int fusecopy_create(int directory, const char *name, int flags, unsigned int mode, unsigned int mask,
+                           int *found)
+{
+    int fd, error = fusecopy_umask(mask);
+
+    if (error < 0)
+        return error;
+    fd = result(openat(directory, name, flags | O_CREAT, mode));
+    if (fd < 0)
+        return fd;
+    *found = reopen(fd, O_PATH | O_CLOEXEC);
+    if (*found < 0)
+        close(fd);
+    return *found < 0 ? *found : fd;
+}
+
+/* Opens a regular file by an O_PATH descriptor; EINVAL of all else, because to open a fifo or a device acts on
+ * it. Only a file's owner and root may leave its access time alone (open(2)). */
+static int fusecopy_open_regular(int descriptor, int flags)
+{
+    struct stat st;
+    int fd;
+
+    if (fstat(descriptor, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
+    fd = reopen(descriptor, flags);
+    return fd == -EPERM && flags & O_NOATIME ? reopen(descriptor, flags & ~O_NOATIME) : fd;
 }
 
 static int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory,

@@ -132,7 +132,7 @@ class Copies:
             ctx.answer(outcome.copied)
         copy = carried(caller, plan.asked, source.inode.path(), request, outcome, before, begun)
         if outcome.copied or _at_end(outcome):
-            self._done(source, destination, request, outcome, copy)
+            self._done(source, destination, request, outcome, copy, source.size())
             return outcome.copied
         self._fail(plan, copy, destination, ctx.pid)
         raise AssertionError("unreachable")
@@ -146,13 +146,19 @@ class Copies:
         who, path = caller_of(clone.thread), source.inode.path()
         copy = carried(who, ASKED, path, request, outcome, 0, clone.begun_ns)
         copy.ended_ns = clone.ended_ns
-        self._done(source, destination, request, outcome, copy)
+        self._done(source, destination, request, outcome, copy, clone.size)
 
     def _done(
-        self, source: OpenFile, destination: OpenFile, request: Request, outcome: Outcome, copy: Carried
+        self,
+        source: OpenFile,
+        destination: OpenFile,
+        request: Request,
+        outcome: Outcome,
+        copy: Carried,
+        size: int,
     ) -> None:
-        """Report what was copied, or that there was nothing left to copy."""
-        copy.refusal = copy.refusal or _cut(source, request.offset_in + request.length)
+        """Report what was copied, or that there was nothing left to copy. `size` is the source's."""
+        copy.refusal = copy.refusal or _cut(source, request.offset_in + request.length, size)
         unfinished = not outcome.complete or request.length == OP47_LENGTH_LIMIT
         self._report(destination, copy, unfinished and outcome.copied > 0)
 
@@ -243,14 +249,13 @@ def carried(
 ) -> Carried:
     """The copy as it is reported, with the proof of what is shared now."""
     sharing: list[Sharing] = [prove(request, outcome)] if outcome.copied else []
-    left = os.fstat(request.source).st_size - request.offset_in
     return Carried(
         caller=caller,
         asked=asked,
         source=source,
         off_in=request.offset_in,
         off_out=request.offset_out,
-        length=min(request.length, max(left, outcome.copied)),
+        length=_wanted(request, outcome),
         copied=outcome.copied,
         attempts=list(outcome.attempts),
         paths=outcome.carried(),
@@ -263,6 +268,14 @@ def carried(
         begun_ns=begun,
         ended_ns=time.monotonic_ns(),
     )
+
+
+def _wanted(request: Request, outcome: Outcome) -> int:
+    """The bytes asked for that there are in the source."""
+    if outcome.copied == request.length:
+        return request.length
+    left = os.fstat(request.source).st_size - request.offset_in
+    return min(request.length, max(left, outcome.copied))
 
 
 def _declined(copy: Carried, answer: int) -> Declined:
@@ -281,11 +294,10 @@ def _declined(copy: Carried, answer: int) -> Declined:
     )
 
 
-def _cut(source: OpenFile, end: int) -> Refusal | None:
-    """Why a copy ended before its source did: the kernel cuts what it asks to the size that it knows, and
-    does not look again (generic_copy_file_checks; timeouts do not matter)."""
-    size = source.size()
-    if not end == source.told_size() < size:
+def _cut(source: OpenFile, end: int, size: int) -> Refusal | None:
+    """Why a copy ended before its source did, which has `size` bytes: the kernel cuts what it asks to the
+    size that it knows, and does not look again (generic_copy_file_checks; timeouts do not matter)."""
+    if end >= size or end != source.told_size():
         return None
     return Refusal(
         0,

@@ -5,7 +5,6 @@ READ and WRITE are served by the native layer. Methods block, raise OSError, and
 
 import errno
 import os
-import stat
 from dataclasses import dataclass
 
 import pyfuse3
@@ -68,8 +67,7 @@ class Files:
     def open(self, number: int, flags: int, ctx: Context) -> Opened:
         """Open a file of the backing; for the flags left out see Names.create."""
         with self._inodes.borrow(number) as descriptor:
-            _check_regular(descriptor)
-            fd = self._open(f"/proc/self/fd/{descriptor}", flags & OPEN_FLAGS | os.O_CLOEXEC)
+            fd = kernel.open_regular(descriptor, flags & OPEN_FLAGS | self._noatime | os.O_CLOEXEC)
         inode = self._inodes.get(number)
         opened = self._add(fd, flags, inode, ctx)
         if _is_changed_unseen(opened, flags) and nodes.distrust(number):
@@ -137,15 +135,6 @@ class Files:
         """The backing descriptor of a handle."""
         return self._files.get(fh).fd
 
-    def _open(self, path: str, flags: int) -> int:
-        try:
-            return os.open(path, flags | self._noatime)
-        except PermissionError:
-            # Only a file's owner and root may leave its access time alone (open(2)).
-            if not self._noatime:
-                raise
-            return os.open(path, flags)
-
     def _add(self, fd: int, flags: int, inode: Inode, ctx: Context) -> Opened:
         """A file's cached pages are dropped when it is opened again, unless they are asked to be kept: its
         reads would not be seen."""
@@ -168,9 +157,3 @@ def _is_changed_unseen(opened: Opened, flags: int) -> bool:
     take O_RDWR.
     """
     return opened.backing != 0 and flags & os.O_ACCMODE == os.O_RDWR
-
-
-def _check_regular(descriptor: int) -> None:
-    """The kernel opens nothing else here, and opening a fifo or a device would act on it."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

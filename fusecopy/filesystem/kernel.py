@@ -53,6 +53,19 @@ def make_room(count: int) -> None:
         os.close(descriptor)
 
 
+def create(directory: int, name: bytes, flags: int, mode: int, umask: int) -> tuple[int, int]:
+    """Create a regular file with this umask, which the thread keeps. Returns a descriptor opened with `flags`
+    (open(2)) and one of O_PATH."""
+    found = ffi.new("int *")
+    return _check(lib.fusecopy_create(directory, name, flags, mode, umask, found)), found[0]
+
+
+def open_regular(descriptor: int, flags: int) -> int:
+    """Open a regular file by an O_PATH descriptor of it; without O_NOATIME where that is not allowed. EINVAL
+    of all else, because to open a fifo or a device acts on it."""
+    return _check(lib.fusecopy_open_regular(descriptor, flags))
+
+
 def rename(old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:
     """renameat2(2)."""
     _check(lib.fusecopy_renameat2(old_directory, old_name, new_directory, new_name, flags))

@@ -49,12 +49,11 @@ class Names:
         its own cache for it, and the requests' buffers are not aligned.
         """
         _check_component(name)
-        flags = flags & CREATE_FLAGS | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = flags & CREATE_FLAGS | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._inodes.borrow(parent) as directory:
-            with self._credentials.creating(ctx):
-                fd = os.open(name, flags, mode, dir_fd=directory)
+            with self._credentials.of(ctx):
+                fd, descriptor = kernel.create(directory, name, flags, mode, ctx.umask)
             try:
-                descriptor = os.open(f"/proc/self/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
                 entry = self._enter(descriptor, parent, name)
             except BaseException:
                 os.close(fd)

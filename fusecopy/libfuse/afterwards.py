@@ -16,6 +16,7 @@ class Clone(NamedTuple):
         thread: who asked.
         fh_in, off_in, fh_out, off_out, length: what was asked; the handles are still open.
         copied: bytes that the source had of it.
+        size: of the source, in bytes.
         begun_ns, ended_ns: CLOCK_MONOTONIC.
     """
 
@@ -26,6 +27,7 @@ class Clone(NamedTuple):
     off_out: int
     length: int
     copied: int
+    size: int
     begun_ns: int
     ended_ns: int
 
@@ -79,6 +81,7 @@ def _tell(followers: Followers, event: "ffi.CData") -> None:
             event.off_out,
             event.length,
             event.copied,
+            event.size,
             event.begun_ns,
             event.ended_ns,
         )

@@ -26,7 +26,7 @@ int fusecopy_answer_getattr(fuse_req_t req, fuse_ino_t number)
 	if (error) {
 		fuse_reply_err(req, -error);
 	} else {
-		fusecopy_node_tell(number, &entry);
+		entry.number = number;
 		fusecopy_reply_attr(req, &entry);
 	}
 	return 1;

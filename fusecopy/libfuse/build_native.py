@@ -115,7 +115,8 @@ struct fusecopy_caller {
 #define FUSECOPY_RELEASED ...
 struct fusecopy_event {
     int kind; struct fusecopy_file *source; struct fusecopy_file *destination;
-    int64_t off_in; int64_t off_out; uint64_t length; uint64_t copied; int64_t begun_ns; int64_t ended_ns;
+    int64_t off_in; int64_t off_out; uint64_t length; uint64_t copied; uint64_t size;
+    int64_t begun_ns; int64_t ended_ns;
     struct fusecopy_caller caller;
 };
 struct fuse_forget_data { uint64_t ino; uint64_t nlookup; };
@@ -149,11 +150,11 @@ void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
 void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before,
                            int append);
 int fusecopy_stat(int fd, struct fusecopy_entry *entry);
-int fusecopy_reply_entry(fuse_req_t req, const struct fusecopy_entry *entry);
+int fusecopy_reply_entry(fuse_req_t req, struct fusecopy_entry *entry);
 int fusecopy_reply_absent(fuse_req_t req);
-int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry);
+int fusecopy_reply_attr(fuse_req_t req, struct fusecopy_entry *entry);
 int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
-int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry,
+int fusecopy_reply_create(fuse_req_t req, struct fusecopy_entry *entry,
                           const struct fusecopy_opened *opened);
 int fusecopy_seek_directory(struct fusecopy_directory *d, int64_t off);
 int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d);

@@ -27,22 +27,23 @@ static int64_t now_ns(void)
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-/* The bytes that one clone is for; 0 where it takes a closer look: what is there already may be shared already, at
+/* Finds the source's size and the bytes that one clone is for: 0 where it takes a closer look: what is there already may be shared already, at
  * the source's end there is nothing to do, and what the kernel writes by itself may change before it is proven. */
-static uint64_t whole_length(const struct fusecopy_file *source, const struct fusecopy_file *destination,
-			     const struct fusecopy_copy *copy)
+static void measure(struct fusecopy_event *clone)
 {
+	const struct fusecopy_file *source = clone->source, *destination = clone->destination;
 	struct stat in, out;
 	uint64_t left;
 
-	if (source->unseen || destination->unseen || copy->off_in < 0 || copy->off_out < 0)
-		return 0;
+	if (source->unseen || destination->unseen || clone->off_in < 0 || clone->off_out < 0)
+		return;
 	if (fstat(source->fd, &in) < 0 || fstat(destination->fd, &out) < 0)
-		return 0;
-	if (in.st_size <= copy->off_in || out.st_size > copy->off_out)
-		return 0;
-	left = in.st_size - copy->off_in;
-	return copy->length < left ? copy->length : left;
+		return;
+	if (in.st_size <= clone->off_in || out.st_size > clone->off_out)
+		return;
+	left = in.st_size - clone->off_in;
+	clone->size = in.st_size;
+	clone->copied = clone->length < left ? clone->length : left;
 }
 
 static int clone_range(const struct fusecopy_event *clone)
@@ -70,7 +71,7 @@ int fusecopy_clone_at_once(fuse_req_t req, const struct fusecopy_copy *copy)
 
 	if (!fusecopy_in_loop() || !__atomic_load_n(&allowed, __ATOMIC_SEQ_CST))
 		return 0;
-	clone.copied = whole_length(clone.source, clone.destination, copy);
+	measure(&clone);
 	if (clone.copied == 0 || fusecopy_identify(fuse_req_ctx(req)->pid, &clone.caller) < 0)
 		return 0;
 	clone.caller.uid = fuse_req_ctx(req)->uid;

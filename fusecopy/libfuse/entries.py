@@ -53,7 +53,8 @@ class Entry:
         return int(self.native.stat.st_size)
 
     def for_pyfuse3(self) -> pyfuse3.EntryAttributes:
-        """The same as pyfuse3 takes it."""
+        """The same as pyfuse3 takes it, which is about to tell it the kernel."""
+        lib.fusecopy_node_tell(self.native.number, self.native)
         entry, stat, attributes = self.native, self.native.stat, pyfuse3.EntryAttributes()
         attributes.st_ino = entry.number
         attributes.generation = entry.generation

@@ -291,9 +291,16 @@ struct fuse_entry_param fusecopy_entry_param(const struct fusecopy_entry *entry)
 	return param;
 }
 
-int fusecopy_reply_entry(fuse_req_t req, const struct fusecopy_entry *entry)
+/* The same, and noted as what the kernel was told. */
+static struct fuse_entry_param told(struct fusecopy_entry *entry)
 {
-	struct fuse_entry_param param = fusecopy_entry_param(entry);
+	fusecopy_node_tell(entry->number, entry);
+	return fusecopy_entry_param(entry);
+}
+
+int fusecopy_reply_entry(fuse_req_t req, struct fusecopy_entry *entry)
+{
+	struct fuse_entry_param param = told(entry);
 
 	return fuse_reply_entry(req, &param);
 }
@@ -306,9 +313,9 @@ int fusecopy_reply_absent(fuse_req_t req)
 	return param.entry_timeout > 0 ? fuse_reply_entry(req, &param) : fuse_reply_err(req, ENOENT);
 }
 
-int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry)
+int fusecopy_reply_attr(fuse_req_t req, struct fusecopy_entry *entry)
 {
-	struct fuse_entry_param param = fusecopy_entry_param(entry);
+	struct fuse_entry_param param = told(entry);
 
 	return fuse_reply_attr(req, &param.attr, param.attr_timeout);
 }
@@ -333,9 +340,9 @@ int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened)
 	return fuse_reply_open(req, &fi);
 }
 
-int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry, const struct fusecopy_opened *opened)
+int fusecopy_reply_create(fuse_req_t req, struct fusecopy_entry *entry, const struct fusecopy_opened *opened)
 {
-	struct fuse_entry_param param = fusecopy_entry_param(entry);
+	struct fuse_entry_param param = told(entry);
 	struct fuse_file_info fi = file_info(opened);
 
 	return fuse_reply_create(req, &param, &fi);

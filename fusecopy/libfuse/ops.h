@@ -187,6 +187,7 @@ struct fusecopy_event {
 	int64_t off_out;
 	uint64_t length; /* asked for */
 	uint64_t copied;
+	uint64_t size; /* of the source */
 	int64_t begun_ns; /* CLOCK_MONOTONIC */
 	int64_t ended_ns;
 	struct fusecopy_caller caller;
@@ -276,11 +277,11 @@ void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int6
 /* ops.c */
 void fusecopy_lay_over(struct fuse_lowlevel_ops *ops, int has_loop);
 int fusecopy_stat(int fd, struct fusecopy_entry *entry);
-int fusecopy_reply_entry(fuse_req_t req, const struct fusecopy_entry *entry);
+int fusecopy_reply_entry(fuse_req_t req, struct fusecopy_entry *entry);
 int fusecopy_reply_absent(fuse_req_t req);
-int fusecopy_reply_attr(fuse_req_t req, const struct fusecopy_entry *entry);
+int fusecopy_reply_attr(fuse_req_t req, struct fusecopy_entry *entry);
 int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
-int fusecopy_reply_create(fuse_req_t req, const struct fusecopy_entry *entry, const struct fusecopy_opened *opened);
+int fusecopy_reply_create(fuse_req_t req, struct fusecopy_entry *entry, const struct fusecopy_opened *opened);
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
 struct fuse_entry_param fusecopy_entry_param(const struct fusecopy_entry *entry);
 
