@@ -97,8 +97,8 @@ static int reopen(int descriptor, int flags)
     return result(open(path, flags));
 }
 
-/* Creates a regular file, unless it is there and `flags` allow that. Returns its descriptor, opened with them,
- * and in `found` one of O_PATH. */
+/* Creates a regular file, or opens the one that is there if `flags` allow it. Returns its descriptor, and in
+ * `found` one of O_PATH. */
 static int fusecopy_create(int directory, const char *name, int flags, unsigned int mode, unsigned int mask,
                            int *found)
 {
@@ -115,8 +115,8 @@ static int fusecopy_create(int directory, const char *name, int flags, unsigned 
     return *found < 0 ? *found : fd;
 }
 
-/* Opens a regular file by an O_PATH descriptor; EINVAL of all else, because to open a fifo or a device acts on
- * it. Only a file's owner and root may leave its access time alone (open(2)). */
+/* Opens a regular file by an O_PATH descriptor; EINVAL of all else, because to open a fifo or a device acts
+ * on it. Only a file's owner and root may leave its access time alone (open(2)). */
 static int fusecopy_open_regular(int descriptor, int flags)
 {
     struct stat st;
