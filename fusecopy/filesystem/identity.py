@@ -10,10 +10,10 @@ from fusecopy.observe.caller import Caller
 def identify(thread: int, uid: int | None = None) -> Caller:
     """The process of a thread as it is now; `uid` is the request's, without it the process's own counts (-1:
     gone)."""
-    known = libfuse.look(thread)
+    known = libfuse.look(thread, uid)
     if known is None:
         return Caller(thread, "?", -1 if uid is None else uid, group=_group(thread))
-    return caller(known if uid is None else known._replace(uid=uid))
+    return caller(known)
 
 
 @lru_cache(maxsize=2 * libfuse.REMEMBERED)

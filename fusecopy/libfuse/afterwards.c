@@ -18,7 +18,7 @@
 
 /* With so many, or after so long, they are begun; sooner where a request waits for one. */
 #define BATCH 64
-#define LINGER_NS 2000000
+#define LINGER_NS 10000000
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t is_wanted = PTHREAD_COND_INITIALIZER;

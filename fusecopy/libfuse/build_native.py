@@ -138,7 +138,7 @@ void fusecopy_serve(void);
 void fusecopy_oversee(void);
 void fusecopy_stop(void);
 int fusecopy_keep_turn(void);
-int fusecopy_identify(pid_t thread, struct fusecopy_caller *caller);
+int fusecopy_identify(pid_t thread, int64_t uid, struct fusecopy_caller *caller);
 void fusecopy_forget_callers(void);
 void fusecopy_allow_clones(int are_allowed);
 void fusecopy_settle(void);

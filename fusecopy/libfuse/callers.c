@@ -88,23 +88,30 @@ static int open_thread(pid_t number, struct thread *thread)
 	return 0;
 }
 
-/* False where the thread is gone. */
-static int look(const struct thread *thread, struct fusecopy_caller *caller)
+/* The process's own user; -1 where the thread is gone. */
+static int64_t owner(const struct thread *thread)
 {
 	struct stat st;
+
+	return fstat(thread->directory, &st) < 0 ? -1 : (int64_t)st.st_uid;
+}
+
+/* False where the thread is gone. */
+static int look(const struct thread *thread, int64_t uid, struct fusecopy_caller *caller)
+{
 	pid_t group = getpgid(thread->pid);
 	ssize_t exe = readlinkat(thread->directory, "exe", caller->exe, sizeof(caller->exe));
 	ssize_t args = pread(thread->args, caller->args, sizeof(caller->args), 0);
-	int seen = fstat(thread->directory, &st);
+	int64_t user = uid < 0 ? owner(thread) : uid;
 	/* Last: while this can be read the thread is there, and so was what was read before. */
 	ssize_t comm = pread(thread->comm, caller->comm, sizeof(caller->comm), 0);
 
-	if (seen < 0 || args < 0 || comm < 0)
+	if (user < 0 || args < 0 || comm < 0)
 		return 0;
 	caller->pid = thread->pid;
 	caller->parent = thread->parent;
 	caller->group = group < 0 ? 0 : group;
-	caller->uid = st.st_uid;
+	caller->uid = user;
 	caller->comm_size = comm;
 	caller->args_size = args;
 	caller->exe_size = exe < 0 ? 0 : exe;
@@ -183,7 +190,7 @@ static void remember(struct thread *thread)
 
 /* ---- for the rest of the native layer, and for Python ------------------------------------------------- */
 
-int fusecopy_identify(pid_t number, struct fusecopy_caller *caller)
+int fusecopy_identify(pid_t number, int64_t uid, struct fusecopy_caller *caller)
 {
 	struct thread *known = number > 0 ? take(number) : NULL;
 	struct thread fresh;
@@ -191,7 +198,7 @@ int fusecopy_identify(pid_t number, struct fusecopy_caller *caller)
 
 	caller->thread = number;
 	if (known) {
-		is_there = look(known, caller);
+		is_there = look(known, uid, caller);
 		give_back(known, is_there);
 		if (is_there)
 			return 0;
@@ -199,7 +206,7 @@ int fusecopy_identify(pid_t number, struct fusecopy_caller *caller)
 	/* It is gone; there may be another of its number. */
 	if (number <= 0 || !open_thread(number, &fresh))
 		return -ESRCH;
-	if (!look(&fresh, caller)) {
+	if (!look(&fresh, uid, caller)) {
 		close_thread(&fresh);
 		return -ESRCH;
 	}

@@ -46,10 +46,12 @@ class Thread(NamedTuple):
         )
 
 
-def look(number: int) -> Thread | None:
-    """A thread as it is now; None where it is gone, or cannot be seen. Any thread may ask."""
+def look(number: int, uid: int | None) -> Thread | None:
+    """A thread as it is now; None where it is gone, or cannot be seen. Any thread may ask. `uid` is the
+    request's, without it the process's own is looked up."""
     caller = ffi.new("struct fusecopy_caller *")
-    return Thread.of(caller) if lib.fusecopy_identify(number, caller) == 0 else None
+    error = lib.fusecopy_identify(number, -1 if uid is None else uid, caller)
+    return None if error else Thread.of(caller)
 
 
 def forget() -> None:

@@ -60,6 +60,7 @@ static int clone_range(const struct fusecopy_event *clone)
 
 int fusecopy_clone_at_once(fuse_req_t req, const struct fusecopy_copy *copy)
 {
+	const struct fuse_ctx *who = fuse_req_ctx(req);
 	struct fusecopy_event clone = {
 		.kind = FUSECOPY_CLONED,
 		.source = (struct fusecopy_file *)(uintptr_t)copy->fh_in,
@@ -72,9 +73,8 @@ int fusecopy_clone_at_once(fuse_req_t req, const struct fusecopy_copy *copy)
 	if (!fusecopy_in_loop() || !__atomic_load_n(&allowed, __ATOMIC_SEQ_CST))
 		return 0;
 	measure(&clone);
-	if (clone.copied == 0 || fusecopy_identify(fuse_req_ctx(req)->pid, &clone.caller) < 0)
+	if (clone.copied == 0 || fusecopy_identify(who->pid, who->uid, &clone.caller) < 0)
 		return 0;
-	clone.caller.uid = fuse_req_ctx(req)->uid;
 	fusecopy_settle_range(clone.destination, clone.off_out, clone.copied);
 	clone.begun_ns = now_ns();
 	if (clone_range(&clone) < 0)

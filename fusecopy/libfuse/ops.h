@@ -247,8 +247,8 @@ void fusecopy_stop(void);
  * served before. False where other threads serve requests already. */
 int fusecopy_keep_turn(void);
 
-/* callers.c: 0, or -ESRCH where the thread is gone or may not be seen; its user is the process's. */
-int fusecopy_identify(pid_t thread, struct fusecopy_caller *caller);
+/* callers.c: 0, or -ESRCH where the thread is gone or may not be seen. `uid` is the request's; -1 has it looked up. */
+int fusecopy_identify(pid_t thread, int64_t uid, struct fusecopy_caller *caller);
 void fusecopy_forget_callers(void);
 
 /* clones.c: whether copies may be answered by a clone before Python knows of them. */
