@@ -205,9 +205,11 @@ def encode_path(raw: bytes) -> tuple[str, str | None]:
         return raw.decode(errors="replace"), base64.b64encode(raw).decode()
 
 
-def timestamp(epoch_ns: int | None = None) -> str:
-    """A time (now, if none is given) as the log has it: RFC 3339, local, milliseconds, offset from UTC."""
-    second, rest = divmod(time.time_ns() if epoch_ns is None else epoch_ns, 1_000_000_000)
+def timestamp(mono_ns: int | None = None) -> str:
+    """A moment of CLOCK_MONOTONIC (now, if none is given) as the log has it: RFC 3339, local, milliseconds,
+    offset from UTC."""
+    now = time.time_ns()
+    second, rest = divmod(now if mono_ns is None else now - time.monotonic_ns() + mono_ns, 1_000_000_000)
     begin, offset = _second(second)
     return f"{begin}.{rest // 1_000_000:03}{offset}"
 

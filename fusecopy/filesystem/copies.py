@@ -117,8 +117,8 @@ class Copies:
             OSError: nothing was copied; EOPNOTSUPP, EXDEV and ENOSYS leave the copy to the kernel's splice.
         """
         source, destination = self._files.get(fh_in), self._files.get(fh_out)
-        caller = identify(ctx.pid, ctx.uid)
         begun = time.monotonic_ns()
+        caller = identify(ctx.pid, ctx.uid)
         how = self._announcements.take(destination.inode, ctx.pid)
         request = Request(source.fd, destination.fd, off_in, off_out, length)
         if not how:

@@ -201,7 +201,7 @@ class Reporter:
             self._put(
                 Flow(
                     seq=next(self._numbers),
-                    time=timestamp(),
+                    time=timestamp(client.last_ns),
                     mono_ns=client.last_ns,
                     **_who(writer.caller),
                     dst=dst,
@@ -222,7 +222,7 @@ class Reporter:
             self._put(
                 Tree(
                     seq=next(self._numbers),
-                    time=timestamp(),
+                    time=timestamp(when[1]),
                     mono_ns=when[1],
                     duration_us=(when[1] - when[0]) // 1000,
                     **_who(caller),
@@ -243,7 +243,7 @@ class Reporter:
             seq = next(self._numbers)
             record = Copy(
                 seq=seq,
-                time=timestamp(),
+                time=timestamp(when[1]),
                 mono_ns=when[1],
                 duration_us=(when[1] - when[0]) // 1000,
                 **_who(caller),

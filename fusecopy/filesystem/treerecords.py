@@ -1,7 +1,5 @@
 """The records of a tree: those of the files that were cloned whole, and what its own is made of."""
 
-import time
-
 from msgspec.structs import replace
 
 from fusecopy.copying import errnos
@@ -23,7 +21,6 @@ class TreeRecords:
         self._source = source
         self._destination = destination
         self._alike = _alike(caller)
-        self._epoch_ns = time.time_ns() - time.monotonic_ns()
 
     def record(self, seq: int, clone: Cloned) -> Copy:
         """The record of one clone that has data."""
@@ -32,7 +29,7 @@ class TreeRecords:
         return replace(
             self._alike,
             seq=seq,
-            time=timestamp(self._epoch_ns + clone.ended_ns),
+            time=timestamp(clone.ended_ns),
             mono_ns=clone.ended_ns,
             src=src,
             dst=dst,

@@ -72,11 +72,11 @@ int fusecopy_clone_at_once(fuse_req_t req, const struct fusecopy_copy *copy)
 
 	if (!fusecopy_in_loop() || !__atomic_load_n(&allowed, __ATOMIC_SEQ_CST))
 		return 0;
+	clone.begun_ns = now_ns();
 	measure(&clone);
 	if (clone.copied == 0 || fusecopy_identify(who->pid, who->uid, &clone.caller) < 0)
 		return 0;
 	fusecopy_settle_range(clone.destination, clone.off_out, clone.copied);
-	clone.begun_ns = now_ns();
 	if (clone_range(&clone) < 0)
 		return 0;
 	clone.ended_ns = now_ns();
