@@ -145,6 +145,7 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         log=log,
         policy=parse(policy),
         options=frozenset({f"fsname={fsname}", "subtype=fusecopy", "default_permissions"} | forwarded),
+        exclusive="coherent" not in own and "timeout" not in own,
         timeout=_timeout(own),
         noatime="noatime" in own,
         kernel_cache="kernel_cache" in own,

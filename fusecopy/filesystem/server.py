@@ -67,6 +67,7 @@ class Config:
         log: the dispatch log's file.
         policy: how copies are answered at first.
         options: words for libfuse and the kernel.
+        exclusive: nobody changes the backing but through this mount.
         timeout: seconds for which the kernel may believe names, attributes and listings without asking.
         noatime: leave the backing's access times alone.
         kernel_cache: keep a file's pages when it is opened again.
@@ -79,6 +80,7 @@ class Config:
     log: Path
     policy: Policy
     options: frozenset[str]
+    exclusive: bool
     timeout: float
     noatime: bool
     kernel_cache: bool
@@ -137,7 +139,7 @@ class Server:
         self._reporter = Reporter(self._log.put, self._undispatched)
         announcements = Announcements()
         self._accounts = Accounts(self._files, self._reporter, config.mountpoint)
-        exclusive = config.timeout > 0
+        exclusive = config.exclusive
         self._copies = Copies(
             self._files, self._reporter, self._accounts, announcements, config.policy, exclusive
         )
@@ -146,7 +148,7 @@ class Server:
         names = Names(self._inodes, credentials, config.timeout)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint, exclusive)
         self._passthrough = Passthrough(config.passthrough)
-        directories = Directories(self._inodes, config.timeout, cached=exclusive)
+        directories = Directories(self._inodes, config.timeout, cached=config.timeout > 0)
         trees = Trees(
             self._inodes,
             self._files,
