@@ -19,14 +19,6 @@ void fusecopy_allow_clones(int are_allowed)
 	__atomic_store_n(&allowed, are_allowed, __ATOMIC_SEQ_CST);
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
 /* Finds the source's size and the bytes that one clone is for: 0 where it takes a closer look: what is there already may be shared already, at
  * the source's end there is nothing to do, and what the kernel writes by itself may change before it is proven. */
 static void measure(struct fusecopy_event *clone)
@@ -72,14 +64,14 @@ int fusecopy_clone_at_once(fuse_req_t req, const struct fusecopy_copy *copy)
 
 	if (!fusecopy_in_loop() || !__atomic_load_n(&allowed, __ATOMIC_SEQ_CST))
 		return 0;
-	clone.begun_ns = now_ns();
+	clone.begun_ns = fusecopy_now_ns();
 	measure(&clone);
 	if (clone.copied == 0 || fusecopy_identify(who->pid, who->uid, &clone.caller) < 0)
 		return 0;
 	fusecopy_settle_range(clone.destination, clone.off_out, clone.copied);
 	if (clone_range(&clone) < 0)
 		return 0;
-	clone.ended_ns = now_ns();
+	clone.ended_ns = fusecopy_now_ns();
 	fusecopy_note(&clone);
 	fusecopy_reply_copy(req, clone.copied);
 	fusecopy_see_to();

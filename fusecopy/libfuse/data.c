@@ -14,8 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NS_PER_S 1000000000LL
-
 /* What the kernel's splice between two files moves at a time: 16 pages of its private pipe. */
 #define PIPE_BYTES 65536
 
@@ -23,14 +21,6 @@ static pthread_mutex_t counters = PTHREAD_MUTEX_INITIALIZER;
 
 static __thread char *scratch;
 static __thread size_t scratch_size;
-
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
 
 static struct fusecopy_file *file_of(const struct fuse_file_info *fi)
 {
@@ -49,7 +39,7 @@ static struct fusecopy_client *client_of(struct fusecopy_file *file, pid_t pid)
 		if (client->pid == pid || client->pid == -1)
 			return client;
 	client->pid = used == FUSECOPY_CLIENTS - 1 ? -1 : pid;
-	client->first_ns = now_ns();
+	client->first_ns = fusecopy_now_ns();
 	file->client_count = used + 1;
 	return client;
 }
@@ -76,7 +66,7 @@ static void count_read(struct fusecopy_file *file, fuse_req_t req, size_t size)
 	client = client_of(file, pid);
 	client->reads++;
 	client->read_bytes += size;
-	client->last_ns = now_ns();
+	client->last_ns = fusecopy_now_ns();
 	pthread_mutex_unlock(&counters);
 }
 
@@ -108,7 +98,7 @@ static void count_write(struct fusecopy_file *file, fuse_req_t req, size_t size,
 	client->pipe_writes += size == PIPE_BYTES;
 	client->writes++;
 	client->write_bytes += size;
-	client->last_ns = now_ns();
+	client->last_ns = fusecopy_now_ns();
 	pthread_mutex_unlock(&counters);
 }
 

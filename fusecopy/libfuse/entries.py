@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pyfuse3
 
+from fusecopy.libfuse import nodes
 from fusecopy.libfuse._native import ffi, lib
 
 NS_PER_S = 1_000_000_000
@@ -54,7 +55,7 @@ class Entry:
 
     def for_pyfuse3(self) -> pyfuse3.EntryAttributes:
         """The same as pyfuse3 takes it, which is about to tell it the kernel."""
-        lib.fusecopy_node_tell(self.native.number, self.native)
+        nodes.tell(self.number, self)
         entry, stat, attributes = self.native, self.native.stat, pyfuse3.EntryAttributes()
         attributes.st_ino = entry.number
         attributes.generation = entry.generation

@@ -20,11 +20,6 @@
 /* getdents64(2) as the kernel has it; the C library's own struct dirent64 is the same. */
 typedef struct dirent64 raw_entry;
 
-static int is_dots(const char *name)
-{
-	return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
-}
-
 static size_t room_for(const char *name, int plus)
 {
 	return plus ? fuse_add_direntry_plus(NULL, NULL, 0, name, NULL, 0)
@@ -83,7 +78,7 @@ static void name_only(struct fusecopy_found *found, uint64_t number, unsigned ch
 static int find(struct fusecopy_directory *d, const raw_entry *raw, int plus, struct fusecopy_found *found)
 {
 	*found = (struct fusecopy_found){ .name = raw->d_name, .after = raw->d_off, .fd = -1 };
-	if (is_dots(raw->d_name)) {
+	if (fusecopy_is_dots(raw->d_name)) {
 		name_only(found, raw->d_name[1] ? d->parent : d->number, DT_DIR);
 		return 1;
 	}

@@ -196,14 +196,6 @@ static void end_loop(void)
 	fusecopy_end_handing_over();
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
 static void count_soon(int is_soon)
 {
 	if (!is_soon)
@@ -218,16 +210,16 @@ static int receive(struct fuse_buf *buf)
 {
 	struct pollfd fds[] = { { .fd = device, .events = POLLIN }, { .fd = stop_event, .events = POLLIN } };
 	int is_patient = has_processors && came_soon >= SOON_ENOUGH;
-	int64_t patience_ends = now_ns() + PATIENCE_NS;
+	int64_t patience_ends = fusecopy_now_ns() + PATIENCE_NS;
 	int size;
 
 	while (!is_ended()) {
 		size = fusecopy_real_receive_buf(session, buf);
 		if (size != -EAGAIN && size != -EINTR) {
-			count_soon(now_ns() < patience_ends);
+			count_soon(fusecopy_now_ns() < patience_ends);
 			return size > 0 ? size : 0;
 		}
-		if (!is_patient || now_ns() >= patience_ends)
+		if (!is_patient || fusecopy_now_ns() >= patience_ends)
 			poll(fds, 2, -1);
 	}
 	return 0;

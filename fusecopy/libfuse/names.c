@@ -9,8 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The kernel resolves these two itself; as a name from elsewhere they would lead out of the backing. */
-static int is_dots(const char *name)
+int fusecopy_is_dots(const char *name)
 {
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
@@ -21,7 +20,8 @@ int fusecopy_answer_absent(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct stat st;
 	int is_absent;
 
-	if (is_dots(name) || !fusecopy_begin_use(&use, parent))
+	/* The kernel resolves these two itself; as a name from elsewhere they would lead out of the backing. */
+	if (fusecopy_is_dots(name) || !fusecopy_begin_use(&use, parent))
 		return 0;
 	is_absent = fstatat(use.descriptor, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 	fusecopy_end_use(&use);

@@ -39,7 +39,8 @@ void fusecopy_end_use(struct fusecopy_use *use);
 int fusecopy_answer_getattr(fuse_req_t req, fuse_ino_t number);
 int fusecopy_answer_getxattr(fuse_req_t req, fuse_ino_t number, const char *name, size_t size);
 
-/* names.c: likewise, where there is no such name. */
+/* names.c: whether a name is "." or ".."; likewise, where there is no such name. */
+int fusecopy_is_dots(const char *name);
 int fusecopy_answer_absent(fuse_req_t req, fuse_ino_t parent, const char *name);
 
 #endif

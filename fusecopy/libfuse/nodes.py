@@ -7,9 +7,12 @@ of its attributes.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fusecopy.libfuse._native import lib
-from fusecopy.libfuse.entries import Entry
+
+if TYPE_CHECKING:
+    from fusecopy.libfuse.entries import Entry
 
 
 def enter(number: int, descriptor: int, timeout: float) -> None:
@@ -54,6 +57,6 @@ def told_size(number: int) -> int:
     return int(lib.fusecopy_node_told_size(number))
 
 
-def tell(number: int, entry: Entry) -> None:
+def tell(number: int, entry: "Entry") -> None:
     """Give `entry` the number and the timeout with which the kernel is about to be told its attributes."""
     lib.fusecopy_node_tell(number, entry.native)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
 
 #define FUSE_USE_VERSION 35
 #include <fuse_lowlevel.h>
@@ -225,6 +226,15 @@ void on_fsync(fuse_req_t req, uint64_t fh, int datasync);
 void on_getxattr(fuse_req_t req, uint64_t inode, char *name, size_t size);
 void on_opendir(fuse_req_t req, uint64_t inode);
 void on_releasedir(fuse_req_t req, uint64_t fh);
+
+/* CLOCK_MONOTONIC. */
+static inline int64_t fusecopy_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
 
 /* session.c */
 int fusecopy_installed(void);
