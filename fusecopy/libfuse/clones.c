@@ -14,6 +14,9 @@
 
 static int allowed;
 
+/* The last filesystem (st_dev) that has no clones: to ask it again for each copy is for whoever logs the refusal. */
+static uint64_t refusing;
+
 void fusecopy_allow_clones(int are_allowed)
 {
 	__atomic_store_n(&allowed, are_allowed, __ATOMIC_SEQ_CST);
@@ -64,13 +67,18 @@ int fusecopy_clone_at_once(fuse_req_t req, const struct fusecopy_copy *copy)
 
 	if (!fusecopy_in_loop() || !__atomic_load_n(&allowed, __ATOMIC_SEQ_CST))
 		return 0;
+	if (__atomic_load_n(&refusing, __ATOMIC_RELAXED) == clone.destination->device)
+		return 0;
 	clone.begun_ns = fusecopy_now_ns();
 	measure(&clone);
 	if (clone.copied == 0 || fusecopy_identify(who->pid, who->uid, &clone.caller) < 0)
 		return 0;
 	fusecopy_settle_range(clone.destination, clone.off_out, clone.copied);
-	if (clone_range(&clone) < 0)
+	if (clone_range(&clone) < 0) {
+		if (errno == EOPNOTSUPP)
+			__atomic_store_n(&refusing, clone.destination->device, __ATOMIC_RELAXED);
 		return 0;
+	}
 	clone.ended_ns = fusecopy_now_ns();
 	fusecopy_note(&clone);
 	fusecopy_reply_copy(req, clone.copied);
