@@ -141,7 +141,7 @@ class Files:
         backing = self._passthrough.opened(inode, fd)
         identity = inode.device, inode.ino
         native = NativeFile(fd, identity, write_waits=bool(flags & os.O_DSYNC), unseen=backing != 0)
-        file = OpenFile(native, inode, ctx.pid, unseen=backing != 0)
+        file = OpenFile(native, inode, ctx.pid)
         self._files.add(file)
         noflush = self._how.noflush and inode.device == self._inodes.root.device
         # Who keeps pages and is read by the kernel itself gets EIO (fs/fuse/iomode.c, Linux 6.9 to 7.2).

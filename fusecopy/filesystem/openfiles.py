@@ -18,23 +18,26 @@ class OpenFile:
         native: what serves its READs and WRITEs and counts them.
         inode: the file.
         opener: the thread that opened it.
-        unseen: the kernel reads and writes it by itself.
         flows: what is known of the copies that go through this handle.
     """
 
-    __slots__ = ("flows", "inode", "native", "opener", "unseen")
+    __slots__ = ("flows", "inode", "native", "opener")
 
-    def __init__(self, native: NativeFile, inode: Inode, opener: int, unseen: bool) -> None:
+    def __init__(self, native: NativeFile, inode: Inode, opener: int) -> None:
         self.native = native
         self.inode = inode
         self.opener = opener
-        self.unseen = unseen
         self.flows = Flows()
 
     @property
     def fd(self) -> int:
         """The backing descriptor, with the access mode the program asked for."""
         return self.native.fd
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the kernel reads and writes it by itself."""
+        return self.native.unseen
 
     @property
     def fh(self) -> int:

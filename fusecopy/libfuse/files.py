@@ -37,7 +37,7 @@ class NativeFile:
     handle is released. The descriptor stays the caller's to close.
     """
 
-    __slots__ = ("_file", "fd", "fh")
+    __slots__ = ("_file", "fd", "fh", "unseen")
 
     def __init__(
         self, fd: int, identity: tuple[int, int] = (0, 0), write_waits: bool = False, unseen: bool = False
@@ -53,7 +53,7 @@ class NativeFile:
         self._file.fd = self.fd = fd
         self._file.device, self._file.ino = identity
         self._file.write_waits = write_waits
-        self._file.unseen = unseen
+        self._file.unseen = self.unseen = unseen
         self.fh = int(ffi.cast("uintptr_t", self._file))
 
     def clients(self) -> list[Client]:

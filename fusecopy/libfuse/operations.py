@@ -108,7 +108,9 @@ class Operations:
     """What requests ask for. Methods may wait, run in any thread and several at a time, and raise OSError;
     any other exception answers EIO to that one caller and is logged with its traceback.
 
-    READ and WRITE are not among them: handles are `NativeFile`s.
+    READ and WRITE are not among them: handles are `NativeFile`s. With the request loop the native layer also
+    answers by itself for inodes that it was lent (`nodes`): GETATTR, the kernel's own GETXATTR, and LOOKUP of
+    what is not there; and copies, where that is allowed (`cloned`).
 
     Attributes:
         negative_timeout: seconds for which the kernel may believe that a name is not there.
@@ -216,7 +218,7 @@ class Operations:
         """A descriptor of an open file is being closed."""
 
     def release(self, fh: int) -> None:
-        """The last descriptor of an open file was closed."""
+        """The last descriptor of an open file was closed. With the request loop this follows the answer."""
 
     def fsync(self, fh: int, datasync: bool) -> None:
         """fsync(2) or fdatasync(2)."""

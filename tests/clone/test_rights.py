@@ -201,7 +201,7 @@ def test_source_closed_meanwhile_is_not_cloned(tmp_path: Path) -> None:
     st = os.fstat(fd)
     opened = OpenFiles()
     inode = Inode(ROOT, st.st_dev, st.st_ino, (None, b"a"), fd, lookups=1, kept=True)
-    file = OpenFile(NativeFile(fd), inode, 0, unseen=False)
+    file = OpenFile(NativeFile(fd), inode, 0)
     opened.add(file)
     with opened.borrowed(file) as borrowed:
         assert os.path.sameopenfile(fd, borrowed)
