@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from fusecopy.filesystem.flows import Declined, Reading, Readings, Side, by_process
 from fusecopy.filesystem.identity import identify
-from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
+from fusecopy.filesystem.openfiles import OpenFile, OpenFiles, Readers
 from fusecopy.filesystem.reports import Reporter
 from fusecopy.libfuse import WRITEBACK, Client
-from fusecopy.observe.caller import Call, system_call
+from fusecopy.observe.caller import Call, Caller, system_call
 
 BLOCK = 512
 """The unit of st_blocks, whatever the file system's block size."""
@@ -24,6 +24,7 @@ class Accounts:
         self._reporter = reporter
         self._root = mountpoint.encode(errors="surrogateescape").rstrip(b"/") + b"/"
         self._readings = Readings()
+        self._readers = Readers()
         self._said_hidden = False
         # A file's reads are found either among the open files or among the closed ones, at every moment.
         self._lock = threading.Lock()
@@ -46,6 +47,9 @@ class Accounts:
                 written = next((c.write_bytes for c in file.native.clients() if c.pid == thread), 0)
                 flows.calls.setdefault(thread, []).append((written, call))
                 self._say_hidden(call)
+        if not writes:
+            with self._lock:
+                self._readers.add(file, flows.caller(thread))
 
     def _say_hidden(self, call: Call) -> None:
         if call.hidden and not self._said_hidden:
@@ -69,6 +73,7 @@ class Accounts:
         """Take a released file out of the open ones; what was read of it may still be paired later."""
         with self._lock:
             file = self._files.remove(fh)
+            self._readers.remove(file)
             self._readings.closed(_readings(file))
         return file
 
@@ -96,7 +101,9 @@ class Accounts:
         declined = file.flows.declined.pop(thread, None)
         if declined:
             with self._lock:
-                reader = self._readings.of(declined.caller.pid, declined.source, self._still_open())
+                reader = self._readings.of(
+                    declined.caller.pid, declined.source, self._open_near(declined.caller, file.size())
+                )
             self._reporter.fallback(declined, file.inode, reader, writer, file.unseen)
         elif writer and writer.writes:
             self._settle_writes(file, Side(file.flows.caller(thread), writer, file.size()))
@@ -110,7 +117,9 @@ class Accounts:
         call = file.flows.call(writer.client.pid, writer.client.write_bytes)
         source = call.source.removeprefix(self._root)
         with self._lock:
-            paired = self._readings.match(writer, source, file.inode.path(), self._still_open())
+            paired = self._readings.match(
+                writer, source, file.inode.path(), self._open_near(writer.caller, writer.size)
+            )
         if paired:
             reading = paired.reading
             self._reporter.moved(reading.path, reading, writer, call.driver, file.inode, paired.by)
@@ -120,8 +129,8 @@ class Accounts:
         else:
             self._reporter.flow(writer, call.driver, file.inode)
 
-    def _still_open(self) -> list[Reading]:
-        return [reading for file in self._files.all() for reading in _readings(file)]
+    def _open_near(self, caller: Caller, size: int) -> list[Reading]:
+        return [reading for file in self._readers.near(caller, size) for reading in _readings(file)]
 
 
 def _readings(file: OpenFile) -> Iterator[Reading]:

@@ -5,10 +5,18 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from fusecopy.filesystem.flows import Flows
 from fusecopy.filesystem.inodes import Inode
 from fusecopy.libfuse import NativeFile, nodes
+from fusecopy.observe.caller import Caller
+
+LATEST = 32
+"""Of the files that a process has read and holds open still, so many may be what it has written copies of."""
+
+_Key = tuple[str, int, int | None]
+"""Process or group, its number, and a size in bytes or None for any."""
 
 
 class OpenFile:
@@ -97,3 +105,46 @@ class OpenFiles:
         """A snapshot of the open files."""
         with self._lock:
             return list(self._files.values())
+
+
+class Readers:
+    """Open files by the processes, and their groups, that have read them. Not locked.
+
+    What a release costs must not grow with the number of open files, so they are found by who read them and
+    by their size then.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[_Key, dict[int, OpenFile]] = {}
+        self._keys: dict[int, set[_Key]] = {}
+
+    def add(self, file: OpenFile, reader: Caller) -> None:
+        """`reader` reads `file` for the first time."""
+        keys = {key for size in (None, file.size()) for key in _keys(reader, size)}
+        self._keys.setdefault(file.fh, set()).update(keys)
+        for key in keys:
+            self._files.setdefault(key, {})[file.fh] = file
+
+    def remove(self, file: OpenFile) -> None:
+        """The file is about to be closed."""
+        for key in self._keys.pop(file.fh, ()):
+            files = self._files[key]
+            del files[file.fh]
+            if not files:
+                del self._files[key]
+
+    def near(self, caller: Caller, size: int) -> list[OpenFile]:
+        """The files that a process and its group have read last, and of those of a size (in bytes) the last.
+
+        Each is there once.
+        """
+        found: dict[int, OpenFile] = {}
+        for key in [*_keys(caller, None), *_keys(caller, size)]:
+            files = self._files.get(key, {})
+            found.update(islice(((fh, files[fh]) for fh in reversed(files)), LATEST))
+        return list(found.values())
+
+
+def _keys(caller: Caller, size: int | None) -> list[_Key]:
+    process: _Key = ("process", caller.pid, size)
+    return [process, ("group", caller.group, size)] if caller.group else [process]

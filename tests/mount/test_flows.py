@@ -76,6 +76,17 @@ with open('a', 'rb', 0) as source, open('sent', 'wb', 0) as destination:
         pass
 """
 
+MANY_AT_ONCE = """
+import os
+pairs = [(os.open(f's{n}', os.O_RDONLY), os.open(f'd{n}', os.O_WRONLY | os.O_CREAT)) for n in range(1000)]
+for source, destination in pairs:
+    os.write(destination, os.read(source, 1 << 20))
+for source, destination in pairs:
+    os.close(destination)
+for n in range(0, 1000, 2):
+    os.unlink(f'd{n}')
+"""
+
 
 def run(mount: Mounted, script: str) -> None:
     """Run Python in the mount, in a process of its own."""
@@ -224,3 +235,17 @@ def test_the_size_of_writes_says_what_may_not_be_looked_at(btrfs: Path) -> None:
     assert (copy.src, copy.dst, copy.dispatch, copy.driver) == ("a", "sent", "unknown", "unknown")
     assert copy.cause is not None
     assert copy.cause.endswith("as large as the kernel's pipe: copy_file_range, sendfile or splice.")
+
+
+def test_many_files_closed_at_once_are_each_a_copy(btrfs: Path, tmp_path: Path) -> None:
+    backing = btrfs / tmp_path.name
+    backing.mkdir()
+    for number in range(1000):
+        (backing / f"s{number}").write_bytes(noise(100 + number, seed=number))
+    with mounted(backing) as mount:
+        run(mount, MANY_AT_ONCE)
+        copies = mount.copies(1000)
+        assert len(list(backing.iterdir())) == 1500
+    assert {(copy.src, copy.dst, copy.copied) for copy in copies} == {
+        (f"s{number}", f"d{number}", 100 + number) for number in range(1000)
+    }
