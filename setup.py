@@ -7,6 +7,6 @@ setup(
         "fusecopy/clone/build_native.py:ffibuilder",
         "fusecopy/copying/build_native.py:ffibuilder",
         "fusecopy/filesystem/build_native.py:ffibuilder",
-        "fusecopy/libfuse/build_native.py:ffibuilder",
+        "fusecopy/native/build_native.py:ffibuilder",
     ]
 )

@@ -2,13 +2,13 @@
 
 import platform
 
-from fusecopy import __version__, libfuse
+from fusecopy import __version__, serving
 from fusecopy.doctor.serving import running
 
 
 def describe() -> str:
     """One line: fusecopy; pyfuse3; libfuse; kernel; FUSE protocol."""
-    versions = libfuse.versions()
+    versions = serving.versions()
     return "; ".join(
         [
             f"fusecopy {__version__}",

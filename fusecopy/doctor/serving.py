@@ -68,12 +68,12 @@ def _protocol() -> Finding:
 
 def _versions() -> list[Finding]:
     try:
-        from fusecopy import libfuse
+        from fusecopy import serving
     except (FuseUnavailableError, ImportError) as error:
         reason = error.message if isinstance(error, FuseUnavailableError) else str(error)
         return [Finding("libfuse", State.MISSING, "not usable", reason)]
     meanings = {"libfuse": "the copy operations are added to it", "pyfuse3": "serves all the others"}
-    return [Finding(name, State.OK, libfuse.versions()[name], text) for name, text in meanings.items()]
+    return [Finding(name, State.OK, serving.versions()[name], text) for name, text in meanings.items()]
 
 
 def opcode_53(release: str, libfuse: str) -> Finding:

@@ -1,3 +1,3 @@
 """The mounted passthrough: operations on names, attributes, files, directories, copies; their server."""
 
-import fusecopy.libfuse  # noqa: F401  (before anything in this package imports pyfuse3)
+import fusecopy.native  # noqa: F401  (before anything in this package imports pyfuse3)

@@ -5,12 +5,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fusecopy.filesystem.flows import Declined, Reading, Readings, Side, by_process
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles, Readers
-from fusecopy.filesystem.reports import Reporter
-from fusecopy.libfuse import WRITEBACK, Client
 from fusecopy.observe.caller import Call, Caller, system_call
+from fusecopy.reporting.flows import Declined, Reading, Readings, Side, by_process
+from fusecopy.reporting.reports import Reporter
+from fusecopy.serving import WRITEBACK, Client
 
 BLOCK = 512
 """The unit of st_blocks, whatever the file system's block size."""

@@ -1,9 +1,9 @@
-"""What the kernel is told of an inode; for how long it may believe attributes is libfuse.nodes' to say."""
+"""What the kernel is told of an inode; for how long it may believe attributes is native.nodes' to say."""
 
 from collections.abc import Sequence
 
-from fusecopy.filesystem.inodes import Inode
-from fusecopy.libfuse import Entry, Listing
+from fusecopy.filesystem.inode import Inode
+from fusecopy.serving import Entry, Listing
 
 
 def told(inode: Inode, entry: Entry, timeout: float) -> Entry:

@@ -16,7 +16,7 @@ from fusecopy.filesystem import kernel
 
 
 class Context(Protocol):
-    """The caller of a request, as pyfuse3 and fusecopy.libfuse name it."""
+    """The caller of a request, as pyfuse3 and fusecopy.serving name it."""
 
     @property
     def pid(self) -> int: ...

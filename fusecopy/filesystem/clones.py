@@ -24,10 +24,10 @@ from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.peers import Door, Source, fetched
-from fusecopy.filesystem.reports import Reporter
 from fusecopy.ioctls import EXTENTS, MAPPED, SERVER_BYTES, Asked, Clone, Cloned, Offer
-from fusecopy.libfuse import IoctlContext
 from fusecopy.observe.caller import Caller, file_size_limit, in_ioctl
+from fusecopy.reporting.reports import Reporter
+from fusecopy.serving import IoctlContext
 
 LARGEST_OFFSET = (1 << 63) - 1
 

@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from fusecopy import libfuse
+from fusecopy import serving
 from fusecopy.copying.ladder import HOWS
 from fusecopy.errors import UsageError
 from fusecopy.filesystem.caller import Context
-from fusecopy.filesystem.inodes import ROOT, Inode
-from fusecopy.filesystem.reports import Reporter
+from fusecopy.filesystem.inode import ROOT, Inode
+from fusecopy.reporting.reports import Reporter
 
 PREFIX = b"user.fusecopy."
 
@@ -90,7 +90,7 @@ class Control:
         """Value of an attribute; ENODATA where there is none of that name."""
         key = name.removeprefix(PREFIX).decode(errors="replace")
         value: bytes | None = None
-        libfuse.settle()
+        serving.settle()
         if inode.number == ROOT and key in self._answers:
             value = os.fsencode(self._answers[key]())
         elif key == "copy":

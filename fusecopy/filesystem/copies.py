@@ -12,21 +12,21 @@ import threading
 import time
 from dataclasses import dataclass
 
-from fusecopy import libfuse
+from fusecopy import serving
 from fusecopy.copying.ladder import HOWS, Ladder, carry
 from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request, Sharing
 from fusecopy.copying.refusal import explain
 from fusecopy.copying.sharing import prove, rewritten, shared_bytes
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.control import Announcements
-from fusecopy.filesystem.flows import Carried, Declined
 from fusecopy.filesystem.identity import caller as caller_of
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.policy import DECLINES, Policy
-from fusecopy.filesystem.reports import Reporter
-from fusecopy.libfuse import Clone, CopyContext
 from fusecopy.observe.caller import Caller
+from fusecopy.reporting.flows import Carried, Declined
+from fusecopy.reporting.reports import Reporter
+from fusecopy.serving import Clone, CopyContext
 
 NOT_THIS_WAY = {
     errnos.EOPNOTSUPP,
@@ -100,7 +100,7 @@ class Copies:
         policy = self.policy
         reflink_first = policy.strict or policy.paths[0] is Path.REFLINK
         undecided = policy.decline or policy.refuse or self._announcements
-        libfuse.allow_clones(self._exclusive and reflink_first and not undecided)
+        serving.allow_clones(self._exclusive and reflink_first and not undecided)
 
     def stop(self) -> None:
         """Cut copies under way short, because the server is about to end."""

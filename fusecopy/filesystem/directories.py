@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from fusecopy.filesystem.attributes import told_all
-from fusecopy.filesystem.inodes import Inode, InodeTable
-from fusecopy.libfuse import Directory, Listing, Opened
+from fusecopy.filesystem.inode import Inode
+from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.serving import Directory, Listing, Opened
 
 
 class _Open(NamedTuple):

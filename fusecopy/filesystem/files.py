@@ -13,12 +13,15 @@ from fusecopy.filesystem import kernel
 from fusecopy.filesystem._native import lib
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.caller import Context, Credentials
-from fusecopy.filesystem.inodes import Inode, InodeTable
+from fusecopy.filesystem.inode import Inode
+from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.privileges import drop_suidgid
-from fusecopy.libfuse import Entry, NativeFile, Opened, nodes
+from fusecopy.native import nodes
+from fusecopy.native.entries import Entry, Opened
+from fusecopy.native.files import NativeFile
 
 OPEN_FLAGS = os.O_ACCMODE | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
 

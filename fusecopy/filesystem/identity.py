@@ -3,21 +3,21 @@
 import os
 from functools import lru_cache
 
-from fusecopy import libfuse
+from fusecopy import serving
 from fusecopy.observe.caller import Caller
 
 
 def identify(thread: int, uid: int | None = None) -> Caller:
     """The process of a thread as it is now; `uid` is the request's, without it the process's own counts (-1:
     gone)."""
-    known = libfuse.look(thread, uid)
+    known = serving.look(thread, uid)
     if known is None:
         return Caller(thread, "?", -1 if uid is None else uid, group=_group(thread))
     return caller(known)
 
 
-@lru_cache(maxsize=2 * libfuse.REMEMBERED)
-def caller(thread: libfuse.Thread) -> Caller:
+@lru_cache(maxsize=2 * serving.REMEMBERED)
+def caller(thread: serving.Thread) -> Caller:
     """The same of what was seen of it."""
     return Caller(
         pid=thread.pid,

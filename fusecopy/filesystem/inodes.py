@@ -8,7 +8,7 @@ files, removed directories) keeps its descriptor.
 
 Every method may be called from any thread. The table's lock is held for look-ups in memory and for the
 reopening of a descriptor, never for a close that may free a file's blocks. Each descriptor is lent to the
-native layer, which answers for inodes by itself (libfuse/nodes.c), and is closed by it.
+native layer, which answers for inodes by itself (native/nodes.c), and is closed by it.
 
 There may be a million inodes, so each costs little: a file is found by the number that the kernel calls it,
 which follows from its device and inode number, and only where that number was taken by an entry of its own.
@@ -22,72 +22,18 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-import msgspec
-import pyfuse3
-
 from fusecopy.filesystem import devices, kernel
 from fusecopy.filesystem.devices import Device, FileId
+from fusecopy.filesystem.inode import ROOT, Inode
 from fusecopy.filesystem.reopening import open_by_names
-from fusecopy.libfuse import Found, nodes
-
-ROOT = pyfuse3.ROOT_INODE
+from fusecopy.native import nodes
+from fusecopy.native.listings import Found
 
 SPARE = 1 << 16
 """Places that a dict may keep for inodes that were forgotten: it gives none back by itself."""
 
 CLOSED_AT_ONCE = 64
 """Descriptors that may be open still although the table has counted them as closed."""
-
-DEEPEST = 4096
-"""Directories moved behind the mount's back may, by the names last seen, lie in each other."""
-
-
-class Inode(msgspec.Struct, eq=False, gc=False):
-    """One file, directory or special file of the backing that the kernel knows.
-
-    Attributes:
-        number: what the kernel calls it, and st_ino in the mount.
-        device, ino: st_dev and st_ino in the backing.
-        seen: the directory and the name where it was last seen; no directory for the root. A tuple, so that
-            no thread sees half of a move and however deep a tree is freed without recursion.
-        descriptor: O_PATH descriptor, or -1 while closed.
-        lookups: how often the kernel was told of it and has not forgotten it; 0 once it is forgotten.
-        borrowers: users of the descriptor now; it is not closed under them.
-        kept: no name leads to it any more (or it is the root), so the descriptor stays open.
-        handle: file handle, known once the descriptor has been closed; tells it from a later file of the
-            same number.
-        generation: grows when another file takes over device and ino.
-    """
-
-    number: int
-    device: int
-    ino: int
-    seen: "tuple[Inode | None, bytes]"
-    descriptor: int
-    lookups: int = 0
-    borrowers: int = 0
-    kept: bool = False
-    handle: bytes | None = None
-    generation: int = 0
-
-    @property
-    def parent(self) -> "Inode | None":
-        """The directory where it was last seen."""
-        return self.seen[0]
-
-    @property
-    def name(self) -> bytes:
-        """The name last seen."""
-        return self.seen[1]
-
-    def path(self) -> bytes:
-        """Path relative to the root of the mount, by the names last seen."""
-        names: list[bytes] = []
-        parent, name = self.seen
-        while parent is not None and len(names) < DEEPEST:
-            names.append(name)
-            parent, name = parent.seen
-        return b"/".join(reversed(names)) or b"."
 
 
 class Borrowed:

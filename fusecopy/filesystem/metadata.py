@@ -16,7 +16,7 @@ from fusecopy.filesystem.control import Control
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import OpenFiles
 from fusecopy.filesystem.privileges import drop_suidgid, keeps_suidgid
-from fusecopy.libfuse import Entry, SetattrFields
+from fusecopy.serving import Entry, SetattrFields
 
 ACL_PREFIX = b"system.posix_acl_"
 TRUSTED_PREFIX = b"trusted."

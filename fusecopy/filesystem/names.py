@@ -14,8 +14,9 @@ import pyfuse3
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.attributes import told
 from fusecopy.filesystem.caller import Context, Credentials
-from fusecopy.filesystem.inodes import Inode, InodeTable
-from fusecopy.libfuse import Entry
+from fusecopy.filesystem.inode import Inode
+from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.serving import Entry
 
 OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 CREATE_FLAGS = os.O_ACCMODE | os.O_EXCL | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | os.O_NOATIME

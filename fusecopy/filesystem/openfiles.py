@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from fusecopy.filesystem.flows import Flows
-from fusecopy.filesystem.inodes import Inode
-from fusecopy.libfuse import NativeFile, nodes
+from fusecopy.filesystem.inode import Inode
+from fusecopy.native import nodes
+from fusecopy.native.files import NativeFile
 from fusecopy.observe.caller import Caller
+from fusecopy.reporting.flows import Flows
 
 LATEST = 32
 """Of the files that a process has read and holds open still, so many may be what it has written copies of."""

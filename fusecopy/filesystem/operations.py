@@ -1,4 +1,4 @@
-"""The mounted file system as fusecopy.libfuse calls it: each operation one line over its logic."""
+"""The mounted file system as fusecopy.serving calls it: each operation one line over its logic."""
 
 import logging
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyfuse3
 
-from fusecopy import ioctls, libfuse
+from fusecopy import ioctls, serving
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.clones import Clones
 from fusecopy.filesystem.copies import Copies
@@ -15,7 +15,7 @@ from fusecopy.filesystem.files import Files
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.trees import Trees
-from fusecopy.libfuse import (
+from fusecopy.serving import (
     Clone,
     CopyContext,
     Entry,
@@ -43,7 +43,7 @@ class Filesystem:
     accounts: Accounts
 
 
-class Operations(libfuse.Operations):
+class Operations(serving.Operations):
     """The operations over a Filesystem."""
 
     def __init__(self, fs: Filesystem, negative_timeout: float) -> None:

@@ -10,9 +10,9 @@ import os
 import threading
 from dataclasses import dataclass
 
-from fusecopy import libfuse
+from fusecopy import serving
 from fusecopy.errors import FuseUnavailableError
-from fusecopy.filesystem.inodes import Inode
+from fusecopy.filesystem.inode import Inode
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Passthrough:
         """
         if not self._wanted:
             return
-        if not libfuse.connection().passthrough:
+        if not serving.connection().passthrough:
             raise FuseUnavailableError(
                 f"{mountpoint}: the kernel has no FUSE passthrough, or libfuse cannot ask for it",
                 "it takes Linux 6.9 with CONFIG_FUSE_PASSTHROUGH; mount without --passthrough",
@@ -62,7 +62,7 @@ class Passthrough:
             known = self._known.get((inode.device, inode.ino))
             if known is None:
                 # What the kernel will not take (ELOOP: the backing is stacked too high) is served here.
-                known = _Backing(max(0, libfuse.backing_open(descriptor)), 0)
+                known = _Backing(max(0, serving.backing_open(descriptor)), 0)
                 self._known[inode.device, inode.ino] = known
             known.opens += 1
             return known.number
@@ -77,15 +77,15 @@ class Passthrough:
             if known.opens == 0:
                 del self._known[inode.device, inode.ino]
                 if known.number:
-                    libfuse.backing_close(known.number)
+                    serving.backing_close(known.number)
 
 
 def _is_refused() -> bool:
     descriptor = os.memfd_create("fusecopy")
     try:
-        number = libfuse.backing_open(descriptor)
+        number = serving.backing_open(descriptor)
     finally:
         os.close(descriptor)
     if number > 0:
-        libfuse.backing_close(number)
+        serving.backing_close(number)
     return number == -errno.EPERM

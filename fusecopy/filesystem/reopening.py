@@ -2,15 +2,12 @@
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from fusecopy.filesystem import kernel
-
-if TYPE_CHECKING:
-    from fusecopy.filesystem.inodes import Inode
+from fusecopy.filesystem.inode import Inode
 
 
-def open_by_names(inode: "Inode") -> int:
+def open_by_names(inode: Inode) -> int:
     """Open with O_PATH by the names last seen, down from the nearest ancestor that is open; the root is.
 
     Raises:
@@ -30,7 +27,7 @@ def open_by_names(inode: "Inode") -> int:
     return descriptor
 
 
-def _open_same(inode: "Inode", directory: int) -> int:
+def _open_same(inode: Inode, directory: int) -> int:
     try:
         descriptor = os.open(inode.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyfuse3
 import trio
 
-from fusecopy import __version__, libfuse, mounts
+from fusecopy import __version__, mounts, serving
 from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.writer import Writer
@@ -37,9 +37,9 @@ from fusecopy.filesystem.openfiles import OpenFiles
 from fusecopy.filesystem.operations import Filesystem, Operations
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.policy import Policy, parse
-from fusecopy.filesystem.reports import Reporter
 from fusecopy.filesystem.trees import Trees
-from fusecopy.filesystem.undispatched import Undispatched
+from fusecopy.reporting.reports import Reporter
+from fusecopy.reporting.undispatched import Undispatched
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ class Server:
         os.umask(0)
         sys.setswitchinterval(SWITCH_SECONDS)
         faulthandler.register(signal.SIGUSR2, all_threads=True)
-        libfuse.init(
+        serving.init(
             self._operations,
             self._config.mountpoint,
             self._config.options,
@@ -200,7 +200,7 @@ class Server:
             with self._clones.door:
                 trio.run(self._serve, ready)
         finally:
-            libfuse.close(unmount=True)
+            serving.close(unmount=True)
             self._accounts.settle_all()
             self._inodes.close()
             if self._log.writer:
@@ -222,7 +222,7 @@ class Server:
             raise failure
 
     async def _session(self, whole: trio.CancelScope) -> None:
-        await libfuse.main()
+        await serving.main()
         whole.cancel()
 
     def _begin(self) -> None:
@@ -285,20 +285,20 @@ class Server:
                 "shared": totals.shared if totals else 0,
                 "rewritten": totals.rewritten if totals else 0,
                 "lost": writer.lost if writer else 0,
-                "requests": libfuse.connection().requests,
-                "ledger": self._undispatched.ledger(libfuse.connection().requests),
+                "requests": serving.connection().requests,
+                "ledger": self._undispatched.ledger(serving.connection().requests),
             }
         )
 
     def _set_policy(self, words: str, uid: int) -> None:
-        libfuse.settle()
+        serving.settle()
         policy = parse(words, self._copies.policy)
         self._copies.set_policy(policy)
         self._log.put(records.Policy(records.timestamp(), uid, str(policy)))
 
     def _header(self) -> records.Header:
         mount = mounts.at(self._config.mountpoint)
-        versions = libfuse.versions()
+        versions = serving.versions()
         return records.Header(
             time=records.timestamp(),
             schema=records.SCHEMA,
@@ -306,7 +306,7 @@ class Server:
             pyfuse3=versions["pyfuse3"],
             libfuse=versions["libfuse"],
             kernel=platform.release(),
-            protocol="{}.{}".format(*libfuse.connection().protocol),
+            protocol="{}.{}".format(*serving.connection().protocol),
             pid=os.getpid(),
             uid=os.geteuid(),
             backing=self._config.backing,

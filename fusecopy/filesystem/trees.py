@@ -27,18 +27,19 @@ from fusecopy.filesystem import kernel
 from fusecopy.filesystem.caller import Credentials, Rights, assume
 from fusecopy.filesystem.copies import NOT_THIS_WAY, carried
 from fusecopy.filesystem.directories import Directories
-from fusecopy.filesystem.flows import Carried
 from fusecopy.filesystem.identity import identify
-from fusecopy.filesystem.inodes import Inode, InodeTable
+from fusecopy.filesystem.inode import Inode
+from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.policy import Policy
-from fusecopy.filesystem.reports import Reporter
-from fusecopy.filesystem.treerecords import TreeRecords, tree_fields
 from fusecopy.ioctls import Answer, Progress
 from fusecopy.ioctls import Tree as Call
-from fusecopy.libfuse import RequestContext
 from fusecopy.observe.caller import Caller, file_size_limit
+from fusecopy.reporting.flows import Carried
+from fusecopy.reporting.reports import Reporter
+from fusecopy.reporting.treerecords import TreeRecords, tree_fields
+from fusecopy.serving import RequestContext
 
 log = logging.getLogger(__name__)
 

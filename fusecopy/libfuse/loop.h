@@ -3,7 +3,7 @@
 #ifndef FUSECOPY_LIBFUSE_LOOP_H
 #define FUSECOPY_LIBFUSE_LOOP_H
 
-#include "ops.h"
+#include "shared.h"
 
 /* In no released header before Linux 6.18; same request as COPY_FILE_RANGE, reply is one u64. */
 #define FUSECOPY_COPY_FILE_RANGE_64 53
@@ -27,7 +27,7 @@ void fusecopy_make_way(void);
 /* Whether the calling thread is one of the loop's. */
 int fusecopy_in_loop(void);
 
-/* replies.c: what the kernel is told beyond what every libfuse can say. */
+/* compat.c: what the kernel is told beyond what every libfuse can say. */
 struct fuse_in_header;
 void fusecopy_see_init(const struct fuse_in_header *in);
 void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection);

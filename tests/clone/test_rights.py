@@ -16,10 +16,10 @@ import pytest
 
 from fusecopy import ioctls
 from fusecopy.clone import files
-from fusecopy.filesystem.inodes import ROOT, Inode
+from fusecopy.filesystem.inode import ROOT, Inode
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.ioctls import Asked
-from fusecopy.libfuse import NativeFile
+from fusecopy.serving import NativeFile
 from tests.clone.running import AS_NOBODY, plain, program, said, served
 from tests.conftest import require
 from tests.mounted import FUSECOPY, Mounted, mounted

@@ -8,11 +8,11 @@ import errno
 import os
 import sys
 
-from fusecopy import libfuse
+from fusecopy import serving
 from fusecopy.cli import main
 from fusecopy.filesystem import server
 from fusecopy.filesystem.copies import Copies
-from fusecopy.libfuse import CopyContext
+from fusecopy.serving import CopyContext
 
 
 class LateContext(CopyContext):
@@ -26,7 +26,7 @@ class DenyingCopies(Copies):
     """Carries a copy and answers ENOSYS."""
 
     def _let_clone(self) -> None:
-        libfuse.allow_clones(False)
+        serving.allow_clones(False)
 
     def copy_file_range(
         self, fh_in: int, off_in: int, fh_out: int, off_out: int, length: int, ctx: CopyContext

@@ -12,20 +12,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from fusecopy import libfuse
+from fusecopy import serving
 from fusecopy.errors import FuseUnavailableError
-from fusecopy.libfuse import loader
+from fusecopy.native import loader
 from tests.conftest import require
 from tests.mount.sides import Sides, opened
 from tests.mounted import INNER_LOOP, Mounted, mounted
 
 
 def test_pyfuse3_imported_first_is_an_error() -> None:
-    code = "import pyfuse3, fusecopy.libfuse"
+    code = "import pyfuse3, fusecopy.native"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "FuseUnavailableError: pyfuse3 was imported before fusecopy.libfuse" in done.stderr
-    assert "import fusecopy.libfuse first" in done.stderr
+    assert "FuseUnavailableError: pyfuse3 was imported before fusecopy.native" in done.stderr
+    assert "import fusecopy.native first" in done.stderr
 
 
 def test_the_command_says_so_without_a_traceback(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_unknown_series_of_libfuse_are_refused(
 
 
 def test_versions_are_told() -> None:
-    versions = libfuse.versions()
+    versions = serving.versions()
     assert versions["libfuse"].startswith("3.")
     assert versions["pyfuse3"].startswith("3.")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fusecopy.filesystem.identity import identify
-from fusecopy.libfuse import callers
+from fusecopy.native import callers
 from fusecopy.observe.caller import Caller
 
 NOBODY = 65534

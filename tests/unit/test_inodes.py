@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from fusecopy.filesystem import inodes
-from fusecopy.filesystem.inodes import ROOT, Inode, InodeTable
-from fusecopy.libfuse import Found, nodes
+from fusecopy.filesystem.inode import ROOT, Inode
+from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.native import nodes
+from fusecopy.native.listings import Found
 
 LIMIT = 8
 
@@ -282,7 +284,7 @@ def test_inodes_are_not_looked_at_by_the_cycle_collector(table: InodeTable) -> N
 def test_a_tree_however_deep_is_freed() -> None:
     """In a program of its own, which recursion in the interpreter would crash."""
     program = """
-from fusecopy.filesystem.inodes import Inode
+from fusecopy.filesystem.inode import Inode
 inode = None
 for number in range(500_000):
     inode = Inode(number, 1, number, (inode, b"d"), -1)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from fusecopy.libfuse import Directory, Listing
-from fusecopy.libfuse._native import ffi
+from fusecopy.native._native import ffi
+from fusecopy.native.listings import Directory, Listing
 from tests.mount.sides import as_caller
 
 HERE, ABOVE = 5, 7

@@ -3,8 +3,9 @@
 import os
 import random
 
-from fusecopy.libfuse import Entry, nodes
-from fusecopy.libfuse._native import ffi
+from fusecopy.native import nodes
+from fusecopy.native._native import ffi
+from fusecopy.native.entries import Entry
 
 MOST = 5_000
 
@@ -13,7 +14,7 @@ def tell(number: int, size: int) -> Entry:
     """Tell the kernel of a file of so many bytes."""
     entry = Entry(ffi.new("struct fusecopy_entry *"))
     entry.native.stat.st_size = size
-    nodes.tell(number, entry)
+    nodes.tell(number, entry.native)
     assert (entry.number, entry.st_size) == (number, size)
     return entry
 

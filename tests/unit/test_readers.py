@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fusecopy.filesystem.inodes import Inode
+from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.openfiles import LATEST, OpenFile, Readers
-from fusecopy.libfuse import NativeFile
+from fusecopy.native.files import NativeFile
 from fusecopy.observe.caller import Caller
 
 MANY = 10 * LATEST

@@ -11,12 +11,12 @@ from msgspec.structs import asdict
 from fusecopy.copying.batch import Cloned
 from fusecopy.copying.records import Attempt, Path, Proof, Sharing
 from fusecopy.dispatch.records import Copy, Record
-from fusecopy.filesystem.flows import Carried
-from fusecopy.filesystem.inodes import Inode
-from fusecopy.filesystem.reports import Reporter
-from fusecopy.filesystem.treerecords import TreeRecords
-from fusecopy.filesystem.undispatched import Undispatched
+from fusecopy.filesystem.inode import Inode
 from fusecopy.observe.caller import Caller
+from fusecopy.reporting.flows import Carried
+from fusecopy.reporting.reports import Reporter
+from fusecopy.reporting.treerecords import TreeRecords
+from fusecopy.reporting.undispatched import Undispatched
 
 CALLER = Caller(7, "fusecopy", 1001, parent=3, exe="/bin/x", args="clone -r a b")
 

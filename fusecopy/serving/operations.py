@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 
 import pyfuse3
 
-from fusecopy.libfuse._native import ffi, lib
-from fusecopy.libfuse.afterwards import Clone
-from fusecopy.libfuse.entries import Entry, Opened
-from fusecopy.libfuse.listings import Listing
+from fusecopy.native._native import ffi, lib
+from fusecopy.native.afterwards import Clone
+from fusecopy.native.entries import Entry, Opened
+from fusecopy.native.listings import Listing
 
 Answer = TypeVar("Answer")
 

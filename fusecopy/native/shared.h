@@ -242,7 +242,7 @@ struct fusecopy_connection *fusecopy_get_connection(void);
 int fusecopy_request_is_64(void);
 int fusecopy_drops_suidgid(void); /* of a WRITE or SETATTR: its program may not keep these bits */
 
-/* replies.c: have the kernel know a file of the backing, or forget it; a number, or a negative errno. */
+/* compat.c: have the kernel know a file of the backing, or forget it; a number, or a negative errno. */
 int fusecopy_backing_open(int fd);
 void fusecopy_backing_close(int id);
 
@@ -284,7 +284,7 @@ void fusecopy_do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t 
 void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
 void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before, int append);
 
-/* ops.c */
+/* operations.c */
 void fusecopy_lay_over(struct fuse_lowlevel_ops *ops, int has_loop);
 int fusecopy_stat(int fd, struct fusecopy_entry *entry);
 int fusecopy_reply_entry(fuse_req_t req, struct fusecopy_entry *entry);

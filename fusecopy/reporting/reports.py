@@ -4,7 +4,7 @@ import errno
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import msgspec
 
@@ -24,12 +24,11 @@ from fusecopy.dispatch.records import (
     encode_path,
     timestamp,
 )
-from fusecopy.filesystem.flows import Carried, Declined, Reading, Side
-from fusecopy.filesystem.inodes import Inode
-from fusecopy.filesystem.treerecords import TreeRecords
-from fusecopy.filesystem.undispatched import Undispatched
-from fusecopy.libfuse import Client
+from fusecopy.native.files import Client
 from fusecopy.observe.caller import UNKNOWN, Caller
+from fusecopy.reporting.flows import Carried, Declined, Reading, Side
+from fusecopy.reporting.treerecords import TreeRecords
+from fusecopy.reporting.undispatched import Undispatched
 
 REMEMBERED = 4096
 """Files whose last copy `user.fusecopy.copy` still tells."""
@@ -48,6 +47,21 @@ BY_DRIVER: dict[str, Dispatch] = {
 WEAKEST_FIRST = (Proof.UNPROVABLE, Proof.FIEMAP, Proof.WRITTEN)
 
 
+class Destination(Protocol):
+    """A file of the backing that something was copied into."""
+
+    @property
+    def device(self) -> int:
+        """st_dev in the backing."""
+
+    @property
+    def ino(self) -> int:
+        """st_ino in the backing."""
+
+    def path(self) -> bytes:
+        """Its path, relative to the mount's root."""
+
+
 class Reporter:
     """Makes records and hands them to `put`, which must not block."""
 
@@ -58,13 +72,13 @@ class Reporter:
         self._lock = threading.Lock()
         self._last: dict[tuple[int, int], Copy] = {}
 
-    def last_copy(self, inode: Inode) -> bytes | None:
+    def last_copy(self, file: Destination) -> bytes | None:
         """The record of the last copy into a file, as one line of JSON."""
         with self._lock:
-            last = self._last.get((inode.device, inode.ino))
+            last = self._last.get((file.device, file.ino))
         return msgspec.json.encode(last) if last else None
 
-    def carried(self, copy: Carried, destination: Inode) -> None:
+    def carried(self, copy: Carried, destination: Destination) -> None:
         """Report a copy that the server carried or refused."""
         shared, holes, proof = _sharing(copy.sharing)
         refusal = copy.refusal
@@ -106,7 +120,7 @@ class Reporter:
     def fallback(
         self,
         declined: Declined,
-        destination: Inode,
+        destination: Destination,
         reader: Client | None,
         writer: Client | None,
         unseen: bool,
@@ -143,7 +157,7 @@ class Reporter:
         reading: Reading | None,
         writer: Side,
         driver: str,
-        destination: Inode,
+        destination: Destination,
         paired: str,
     ) -> None:
         """Report a copy that reached the server as READs and WRITEs, without a copy request.
@@ -193,7 +207,7 @@ class Reporter:
         """Say something about the log itself."""
         self._put(Note(timestamp(), text))
 
-    def flow(self, writer: Side, driver: str, destination: Inode) -> None:
+    def flow(self, writer: Side, driver: str, destination: Destination) -> None:
         """Report writes for which no source was seen."""
         dst, dst_b64 = encode_path(destination.path())
         client = writer.client
@@ -235,7 +249,7 @@ class Reporter:
             )
 
     def _report(
-        self, destination: Inode, caller: Caller, source: bytes, when: tuple[int, int], **fields: object
+        self, destination: Destination, caller: Caller, source: bytes, when: tuple[int, int], **fields: object
     ) -> int:
         src, src_b64 = encode_path(source)
         dst, dst_b64 = encode_path(destination.path())

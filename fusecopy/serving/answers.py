@@ -9,12 +9,12 @@ from typing import Any
 
 import pyfuse3
 
-from fusecopy.libfuse._native import ffi, lib
-from fusecopy.libfuse.entries import Entry
-from fusecopy.libfuse.failures import errno_of
-from fusecopy.libfuse.files import descriptor
-from fusecopy.libfuse.listings import Listing
-from fusecopy.libfuse.operations import (
+from fusecopy.native._native import ffi, lib
+from fusecopy.native.entries import Entry
+from fusecopy.native.files import descriptor
+from fusecopy.native.listings import Listing
+from fusecopy.serving.failures import errno_of
+from fusecopy.serving.operations import (
     Answer,
     AnsweringContext,
     CopyContext,

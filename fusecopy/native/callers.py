@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fusecopy.libfuse._native import ffi, lib
+from fusecopy.native._native import ffi, lib
 
 ARGS_BYTES: int = lib.FUSECOPY_ARGS_BYTES
 """How much of a command line is kept."""

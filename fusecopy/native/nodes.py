@@ -7,12 +7,8 @@ of its attributes.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from fusecopy.libfuse._native import lib
-
-if TYPE_CHECKING:
-    from fusecopy.libfuse.entries import Entry
+from fusecopy.native._native import ffi, lib
 
 
 def enter(number: int, descriptor: int, timeout: float) -> None:
@@ -57,6 +53,7 @@ def told_size(number: int) -> int:
     return int(lib.fusecopy_node_told_size(number))
 
 
-def tell(number: int, entry: "Entry") -> None:
-    """Give `entry` the number and the timeout with which the kernel is about to be told its attributes."""
-    lib.fusecopy_node_tell(number, entry.native)
+def tell(number: int, entry: "ffi.CData") -> None:
+    """Give a struct fusecopy_entry the number and the timeout with which the kernel is about to be told its
+    attributes."""
+    lib.fusecopy_node_tell(number, entry)

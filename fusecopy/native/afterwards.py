@@ -3,8 +3,8 @@
 import logging
 from typing import NamedTuple, Protocol
 
-from fusecopy.libfuse._native import ffi, lib
-from fusecopy.libfuse.callers import Thread
+from fusecopy.native._native import ffi, lib
+from fusecopy.native.callers import Thread
 
 log = logging.getLogger(__name__)
 

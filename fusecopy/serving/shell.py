@@ -8,8 +8,8 @@ from typing import Any, ParamSpec, TypeVar
 import pyfuse3
 import trio
 
-from fusecopy.libfuse.failures import errno_of
-from fusecopy.libfuse.operations import Operations
+from fusecopy.serving.failures import errno_of
+from fusecopy.serving.operations import Operations
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -18,10 +18,11 @@ import pyfuse3
 import trio
 
 from fusecopy.errors import FuseUnavailableError, MountRefusedError
-from fusecopy.libfuse import afterwards, answers, handlers
-from fusecopy.libfuse._native import ffi, lib
-from fusecopy.libfuse.operations import Operations
-from fusecopy.libfuse.shell import Shell
+from fusecopy.native import afterwards
+from fusecopy.native._native import ffi, lib
+from fusecopy.serving import answers, handlers
+from fusecopy.serving.operations import Operations
+from fusecopy.serving.shell import Shell
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import pyfuse3
 
-from fusecopy.libfuse._native import ffi, lib
-from fusecopy.libfuse.answers import Answers, Task
-from fusecopy.libfuse.operations import Operations, RequestContext, SetattrFields
+from fusecopy.native._native import ffi, lib
+from fusecopy.serving.answers import Answers, Task
+from fusecopy.serving.operations import Operations, RequestContext, SetattrFields
 
 log = logging.getLogger(__name__)
 

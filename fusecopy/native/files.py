@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fusecopy.libfuse._native import ffi, lib
+from fusecopy.native._native import ffi, lib
 
 WRITEBACK: int = lib.FUSECOPY_WRITEBACK
 

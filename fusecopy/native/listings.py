@@ -5,8 +5,8 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fusecopy.libfuse._native import ffi, lib
-from fusecopy.libfuse.entries import Entry
+from fusecopy.native._native import ffi, lib
+from fusecopy.native.entries import Entry
 
 FILE_FOUND = struct.Struct("=qQQq")
 """struct fusecopy_file_found."""

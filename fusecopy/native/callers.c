@@ -8,7 +8,7 @@
  * thread of the server has to serve the READ; so no lock is held meanwhile.
  */
 
-#include "ops.h"
+#include "shared.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from fusecopy.copying.records import Attempt, Path, Refusal, Sharing
 from fusecopy.dispatch.records import Dispatch
-from fusecopy.libfuse import Client
+from fusecopy.native.files import Client
 from fusecopy.observe.caller import UNKNOWN, Call, Caller
 
 READAHEAD = 1 << 20

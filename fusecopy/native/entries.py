@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import pyfuse3
 
-from fusecopy.libfuse import nodes
-from fusecopy.libfuse._native import ffi, lib
+from fusecopy.native import nodes
+from fusecopy.native._native import ffi, lib
 
 NS_PER_S = 1_000_000_000
 
@@ -55,7 +55,7 @@ class Entry:
 
     def for_pyfuse3(self) -> pyfuse3.EntryAttributes:
         """The same as pyfuse3 takes it, which is about to tell it the kernel."""
-        nodes.tell(self.number, self)
+        nodes.tell(self.number, self.native)
         entry, stat, attributes = self.native, self.native.stat, pyfuse3.EntryAttributes()
         attributes.st_ino = entry.number
         attributes.generation = entry.generation

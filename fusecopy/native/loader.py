@@ -6,7 +6,7 @@ import sys
 
 from fusecopy.errors import FuseUnavailableError
 
-NATIVE = "fusecopy.libfuse._native"
+NATIVE = "fusecopy.native._native"
 
 
 def load() -> None:
@@ -20,8 +20,8 @@ def load() -> None:
         return
     if "pyfuse3" in sys.modules:
         raise FuseUnavailableError(
-            "pyfuse3 was imported before fusecopy.libfuse, so it already calls libfuse directly",
-            "import fusecopy.libfuse first",
+            "pyfuse3 was imported before fusecopy.native, so it already calls libfuse directly",
+            "import fusecopy.native first",
         )
     if sys.byteorder != "little":
         raise FuseUnavailableError(

@@ -1,4 +1,4 @@
-"""Builds fusecopy.libfuse._native: the C files here, and what they share with Python."""
+"""Builds fusecopy.native._native: the C files here and in libfuse/, and what they share with Python."""
 
 import shlex
 import subprocess
@@ -6,19 +6,19 @@ import subprocess
 from cffi import FFI
 
 SOURCES = (
-    "session",
-    "loop",
-    "handover",
-    "ops",
-    "listings",
-    "replies",
-    "data",
-    "nodes",
-    "attributes",
-    "names",
-    "clones",
-    "afterwards",
-    "callers",
+    "libfuse/session",
+    "libfuse/loop",
+    "libfuse/handover",
+    "libfuse/compat",
+    "native/operations",
+    "native/listings",
+    "native/data",
+    "native/nodes",
+    "native/attributes",
+    "native/names",
+    "native/clones",
+    "native/afterwards",
+    "native/callers",
 )
 
 DECLARATIONS = """
@@ -221,11 +221,11 @@ def pkg_config(*arguments: str) -> list[str]:
 ffibuilder = FFI()
 ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
-    "fusecopy.libfuse._native",
+    "fusecopy.native._native",
     '#include "nodes.h"',
-    sources=[f"fusecopy/libfuse/{name}.c" for name in SOURCES],
-    depends=[f"fusecopy/libfuse/{name}.h" for name in ("ops", "loop", "nodes")],
-    include_dirs=["fusecopy/libfuse"],
+    sources=[f"fusecopy/{name}.c" for name in SOURCES],
+    depends=[f"fusecopy/{name}.h" for name in ("libfuse/loop", "native/shared", "native/nodes")],
+    include_dirs=["fusecopy/libfuse", "fusecopy/native"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=[*pkg_config("--cflags"), "-O2", "-Wall", "-Wextra"],
     extra_link_args=[*pkg_config("--libs"), "-ldl"],

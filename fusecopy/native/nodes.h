@@ -3,7 +3,7 @@
 #ifndef FUSECOPY_LIBFUSE_NODES_H
 #define FUSECOPY_LIBFUSE_NODES_H
 
-#include "ops.h"
+#include "shared.h"
 
 /* For the owner: enter an inode that the table does not have, lend it a descriptor (-1 takes it back), forget it.
  * A number that is not in the table is no error, here and below. */

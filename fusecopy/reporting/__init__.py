@@ -1,0 +1,1 @@
+"""From what happened to a copy to its record in the dispatch log."""

@@ -1,0 +1,61 @@
+"""pyfuse3, with the operations it lacks and a request loop that answers where it receives.
+
+Import this package before pyfuse3 (it imports pyfuse3 itself), derive from `Operations`, whose methods are
+plain ones, and use `init`, `main` and `close` where you would use pyfuse3's. Added are `copy_file_range`,
+`lseek`, `fallocate` and `ioctl`, a `setattr` that can tell UTIME_NOW from a time, listings with and without
+attributes, and reads and writes served from a file descriptor without passing through Python (`NativeFile`).
+"""
+
+import fusecopy.native  # noqa: F401  (before pyfuse3 is imported)
+from fusecopy.native.afterwards import Clone, allow_clones, settle
+from fusecopy.native.callers import REMEMBERED, Thread, look
+from fusecopy.native.entries import Entry, Opened
+from fusecopy.native.files import WRITEBACK, Client, NativeFile
+from fusecopy.native.listings import Directory, Found, Listing
+from fusecopy.serving.operations import (
+    CopyContext,
+    IoctlContext,
+    Operations,
+    RequestContext,
+    SetattrFields,
+)
+from fusecopy.serving.session import (
+    Connection,
+    backing_close,
+    backing_open,
+    close,
+    connection,
+    init,
+    main,
+    versions,
+)
+
+__all__ = [
+    "REMEMBERED",
+    "WRITEBACK",
+    "Client",
+    "Clone",
+    "Connection",
+    "CopyContext",
+    "Directory",
+    "Entry",
+    "Found",
+    "IoctlContext",
+    "Listing",
+    "NativeFile",
+    "Opened",
+    "Operations",
+    "RequestContext",
+    "SetattrFields",
+    "Thread",
+    "allow_clones",
+    "backing_close",
+    "backing_open",
+    "close",
+    "connection",
+    "init",
+    "look",
+    "main",
+    "settle",
+    "versions",
+]
