@@ -24,6 +24,7 @@ class Inode(msgspec.Struct, eq=False, gc=False):
         handle: file handle, known once the descriptor has been closed; tells it from a later file of the
             same number.
         generation: grows when another file takes over device and ino.
+        elsewhere: its other names (hard links) as far as they were seen, the latest last.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Inode(msgspec.Struct, eq=False, gc=False):
     kept: bool = False
     handle: bytes | None = None
     generation: int = 0
+    elsewhere: "dict[tuple[Inode, bytes], None] | None" = None
 
     @property
     def parent(self) -> "Inode | None":
@@ -46,6 +48,29 @@ class Inode(msgspec.Struct, eq=False, gc=False):
     def name(self) -> bytes:
         """The name last seen."""
         return self.seen[1]
+
+    def see(self, parent: "Inode", name: bytes) -> None:
+        """It was seen under this name, which may be a further one."""
+        before, now = self.seen, (parent, name)
+        if now == before:
+            return
+        self.seen = now
+        if before[0] is not None:
+            names = self.elsewhere or {}
+            names.pop(now, None)
+            names[before[0], before[1]] = None
+            self.elsewhere = names
+
+    def lose(self, parent: "Inode", name: bytes) -> bool:
+        """This name is gone. Whether none is left that is known: then the last one still tells of it."""
+        others = self.elsewhere or {}
+        others.pop((parent, name), None)
+        if self.seen == (parent, name):
+            if not others:
+                return True
+            self.seen, _ = others.popitem()
+        self.elsewhere = others or None
+        return False
 
     def path(self) -> bytes:
         """Path relative to the root of the mount, by the names last seen."""

@@ -131,10 +131,16 @@ class InodeTable:
             self._make_room()
         return inodes
 
-    def moved(self, inode: Inode, parent: Inode, name: bytes) -> None:
+    def seen(self, inode: Inode, parent: Inode, name: bytes) -> None:
         """Remember where an inode was seen."""
         if inode is not self.root:
-            inode.seen = (parent, name)
+            with self._lock:
+                inode.see(parent, name)
+
+    def lost(self, inode: Inode, parent: Inode | None, name: bytes) -> bool:
+        """A name of an inode is gone. Whether no other is known."""
+        with self._lock:
+            return parent is None or inode.lose(parent, name)
 
     def keep(self, st: FileId) -> Inode | None:
         """The inode of a file that is about to lose a name, with its descriptor open, which stays so until
@@ -197,7 +203,8 @@ class InodeTable:
         if inode is None:
             inode = self._add(device, ino, seen, descriptor)
         else:
-            self.moved(inode, *seen)
+            if inode is not self.root:
+                inode.see(*seen)
             if inode.descriptor < 0:
                 self._adopt(inode, descriptor)
             else:

@@ -120,9 +120,11 @@ class Names:
                 )
             else:
                 kernel.rename(old, name, new, new_name, flags)
-            self._seen(new, new_parent, new_name)
-            if flags & pyfuse3.RENAME_EXCHANGE:
-                self._seen(old, parent, name)
+            moved = self._seen(new, new_parent, new_name)
+            if flags & pyfuse3.RENAME_EXCHANGE and (exchanged := self._seen(old, parent, name)):
+                self._gone(exchanged, new, new_parent, new_name)
+            if moved:
+                self._gone(moved, old, parent, name)
 
     def readlink(self, number: int) -> bytes:
         """The target of a symbolic link."""
@@ -155,17 +157,49 @@ class Names:
         except BaseException:
             self._inodes.give_back(known)
             raise
-        last_seen = known.seen == (self._inodes.get(parent), name)
+        unnamed = self._gone(known, directory, parent, name)
         # Of two hard links that go at once neither sees that the other goes, so two are counted again; a
         # link made since merely has the descriptor stay open.
         only = st.st_nlink == 1 or stat.S_ISDIR(st.st_mode)
-        self._inodes.settle(known, unnamed=last_seen, last=only)
+        self._inodes.settle(known, unnamed=unnamed, last=only)
 
-    def _seen(self, directory: int, parent: int, name: bytes) -> None:
+    def _seen(self, directory: int, parent: int, name: bytes) -> Inode | None:
+        """The inode that the kernel knows of what now has this name."""
         st = _status(directory, name)
         known = self._inodes.find(st) if st else None
         if known is not None:
-            self._inodes.moved(known, self._inodes.get(parent), name)
+            self._inodes.seen(known, self._inodes.get(parent), name)
+        return known
+
+    def _gone(self, known: Inode, directory: int, parent: int, name: bytes) -> bool:
+        """A name was taken from an inode, unless it has it still (rename(2) of two names of one file does
+        nothing). Whether it has none left that is known.
+
+        A name that it had besides may have been taken from it behind the mount's back.
+        """
+        if _leads_to(directory, name, known):
+            return False
+        seen = known.seen
+        unnamed = self._inodes.lost(known, self._inodes.get(parent), name)
+        while not unnamed and known.seen != seen and not self._is_seen(known):
+            unnamed = self._inodes.lost(known, *known.seen)
+        return unnamed
+
+    def _is_seen(self, known: Inode) -> bool:
+        """Whether the name last seen leads to an inode."""
+        parent, name = known.seen
+        if parent is None:
+            return True
+        try:
+            with self._inodes.borrow(parent.number) as directory:
+                return _leads_to(directory, name, known)
+        except OSError:  # that directory is gone, too
+            return False
+
+
+def _leads_to(directory: int, name: bytes, inode: Inode) -> bool:
+    st = _status(directory, name)
+    return st is not None and (st.st_dev, st.st_ino) == (inode.device, inode.ino)
 
 
 def _status(directory: int, name: bytes) -> os.stat_result | None:

@@ -310,7 +310,8 @@ class Server:
             pid=os.getpid(),
             uid=os.geteuid(),
             backing=self._config.backing,
-            filesystem=measure(Path(self._config.backing)).filesystem,
+            # By its descriptor: the mount may lie over the path that it was opened by.
+            filesystem=measure(f"/proc/self/fd/{self._inodes.root.descriptor}").filesystem,
             mount=self._config.mountpoint,
             connection=mount.connection if mount else 0,
             policy=str(self._copies.policy),
