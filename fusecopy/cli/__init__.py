@@ -16,7 +16,10 @@ def main(arguments: "Sequence[str] | None" = None) -> None:
     command = _command_to_run(words)
     if command:
         _run(command)
-    from fusecopy.cli import commands
+    from fusecopy.cli import commands, inherited
+
+    inherited.fill_streams()
+    inherited.take_children()
 
     commands.main(words)
 

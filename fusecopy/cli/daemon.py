@@ -6,12 +6,16 @@ The fork comes before trio, pyfuse3 and any thread: none of them survives one.
 import json
 import logging
 import os
-import sys
+import stat
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
+from fusecopy.cli import inherited
+from fusecopy.cli.format import printable
 from fusecopy.errors import Exit, FusecopyError
 
 DIAGNOSTICS_BYTES = 10 << 20
@@ -65,7 +69,7 @@ def _child(serve: Callable[[Callable[[], None]], None], writing: int, diagnostic
     status = Exit.OK
     try:
         os.setsid()
-        os.chdir("/")
+        inherited.leave_behind(keep=writing)
         log_to(diagnostics)
         serve(ready)
     except FusecopyError as error:
@@ -93,19 +97,47 @@ def _tell(writing: int, error: FusecopyError) -> None:
 def _detach_output() -> None:
     """The terminal may be closed while the server goes on."""
     null = os.open(os.devnull, os.O_RDWR)
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        os.dup2(null, stream.fileno())
+    for number in range(3):
+        os.dup2(null, number)
     os.close(null)
 
 
 def log_to(diagnostics: Path | None) -> None:
     """Send the server's own warnings to a file, which is made when the first one comes, or to stderr."""
-    from logging.handlers import RotatingFileHandler
-
-    handler: logging.Handler = logging.StreamHandler()
-    if diagnostics:
-        handler = RotatingFileHandler(
-            diagnostics, maxBytes=DIAGNOSTICS_BYTES, backupCount=DIAGNOSTICS_FILES, delay=True
-        )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler: logging.Handler = _Diagnostics(diagnostics) if diagnostics else logging.StreamHandler()
+    handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _Printable(logging.Formatter):
+    """Messages name files, and people read them on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+class _Diagnostics(RotatingFileHandler):
+    """A file for the server's user alone, whatever the umask; never one that a link leads to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path,
+            maxBytes=DIAGNOSTICS_BYTES,
+            backupCount=DIAGNOSTICS_FILES,
+            encoding="utf-8",
+            errors="backslashreplace",
+            delay=True,
+        )
+
+    def _open(self) -> IO[str]:  # type: ignore[override]
+        return open(
+            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_open_private
+        )
+
+
+def _open_private(path: str, flags: int) -> int:
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if stat.S_IMODE(os.fstat(fd).st_mode) != 0o600:
+        with suppress(PermissionError):  # another's
+            os.fchmod(fd, 0o600)
+    return fd

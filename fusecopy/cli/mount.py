@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fusecopy import mounts
-from fusecopy.cli import options
+from fusecopy.cli import inherited, options
 from fusecopy.cli.daemon import log_to, run_in_background
 from fusecopy.cli.notify import notify
 from fusecopy.errors import (
@@ -101,7 +101,9 @@ def start(
 
         Server(config).run(ready)
 
+    _warn_of_file_size_limit()
     if foreground:
+        inherited.leave_behind()
         log_to(None)
         try:
             serve(lambda: _say_ready(config))
@@ -110,6 +112,16 @@ def start(
     else:
         pid = run_in_background(serve, config.log.with_suffix(".diagnostics"))
         click.echo(_mounted(config, pid))
+
+
+def _warn_of_file_size_limit() -> None:
+    limit = inherited.file_size_limit()
+    if limit is not None:
+        click.echo(
+            f"fusecopy: warning: no program can write beyond {limit} bytes of a file in this mount, because"
+            " you cannot (ulimit -f)",
+            err=True,
+        )
 
 
 def _say_ready(config: "Config") -> None:

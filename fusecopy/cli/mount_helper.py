@@ -8,7 +8,7 @@ import getopt
 import sys
 from collections.abc import Sequence
 
-from fusecopy.cli import fail
+from fusecopy.cli import fail, inherited
 from fusecopy.cli.mount import start
 from fusecopy.cli.options import parse
 from fusecopy.errors import FusecopyError, UsageError
@@ -16,6 +16,8 @@ from fusecopy.errors import FusecopyError, UsageError
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `mount.fusecopy`; exits with fusecopy's statuses."""
+    inherited.fill_streams()
+    inherited.take_children()
     try:
         _mount(list(sys.argv[1:] if arguments is None else arguments))
     except FusecopyError as error:

@@ -205,7 +205,7 @@ class Writer:
 def _opened(path: Path, header: Header, max_bytes: int, keep: int) -> LogFile:
     file = LogFile(path, _encode(header), max_bytes, keep)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(path.parent)
         file.open()
     except OSError as error:
         raise LogError(
@@ -213,6 +213,14 @@ def _opened(path: Path, header: Header, max_bytes: int, keep: int) -> LogFile:
             "Name a regular file in a directory that you may write.",
         ) from error
     return file
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory with what is missing above it, each for its owner alone: to a parent that it makes,
+    mkdir(parents=True) gives whatever mode the umask leaves."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _encode(record: Record) -> bytes:

@@ -50,6 +50,10 @@ DESCRIPTORS_AT_ONCE = 16384
 
 FLUSH_SECONDS = 2.0
 
+PRIVATE = 0o077
+"""The server's umask: what it makes for itself is nobody else's. Files of the mount get their caller's, in
+the thread that makes them (Credentials.creating)."""
+
 SWITCH_SECONDS = 0.0005
 """How long a thread that answers a request may have to wait for Python's lock while another computes."""
 
@@ -186,7 +190,7 @@ class Server:
         Raises:
             FusecopyError: the mount was refused or the log cannot be written; nothing is left mounted.
         """
-        os.umask(0)
+        os.umask(PRIVATE)
         sys.setswitchinterval(SWITCH_SECONDS)
         faulthandler.register(signal.SIGUSR2, all_threads=True)
         serving.init(
