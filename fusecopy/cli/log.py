@@ -224,7 +224,8 @@ def _texts(record: Record, quiet: bool) -> list[str]:
         case Note():
             return [f"  {record.time[11:19]} {printable(record.text)}"]
         case Lost():
-            return [f"  {record.count} records were lost here"]
+            why = f": {printable(record.why)}" if record.why else ""
+            return [f"  {record.count} records were lost here{why}"]
         case _:
             return []
 
