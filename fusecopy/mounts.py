@@ -22,12 +22,19 @@ class Mount:
         fstype: type with subtype, as "fuse.fusecopy".
         source: what was mounted; for ours the backing directory.
         device: st_dev of everything in it.
+        flags: of this mount, as "ro" or "nosuid".
+        owner: the user and the group that FUSE mounted it for, and serves alone without allow_other; root's
+            where the file system is another.
+        allow_other: others are served too.
     """
 
     mountpoint: str
     fstype: str
     source: str
     device: int
+    flags: frozenset[str] = frozenset()
+    owner: tuple[int, int] = (0, 0)
+    allow_other: bool = False
 
     @property
     def number(self) -> str:
@@ -47,11 +54,20 @@ def mounts() -> Iterator[Mount]:
 
 def parsed(mountinfo: str) -> Iterator[Mount]:
     """The mounts that the text of a mountinfo names, oldest first (proc_pid_mountinfo(5))."""
-    for line in mountinfo.splitlines():
+    for line in filter(None, mountinfo.split("\n")):
         fields, _, rest = line.partition(" - ")
         words, tail = fields.split(" "), rest.split(" ")
         major, minor = (int(number) for number in words[2].split(":"))
-        yield Mount(_unescape(words[4]), tail[0], _unescape(tail[1]), os.makedev(major, minor))
+        settings = dict(word.partition("=")[::2] for word in tail[-1].split(","))
+        yield Mount(
+            mountpoint=_unescape(words[4]),
+            fstype=tail[0],
+            source=_unescape(tail[1]),
+            device=os.makedev(major, minor),
+            flags=frozenset(words[5].split(",")) | settings.keys() & {"ro", "sync", "dirsync"},
+            owner=(int(settings.get("user_id", 0)), int(settings.get("group_id", 0))),
+            allow_other="allow_other" in settings,
+        )
 
 
 def ours() -> list[Mount]:

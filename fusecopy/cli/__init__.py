@@ -26,7 +26,9 @@ def main(arguments: "Sequence[str] | None" = None) -> None:
 
 def fail(error: "FusecopyError") -> "NoReturn":
     """Show an error and end with its status."""
-    sys.stderr.write(f"fusecopy: {error}\n")
+    from fusecopy.terminal import complain
+
+    complain(error)
     sys.exit(error.exit_status)
 
 

@@ -7,13 +7,13 @@ from typing import IO
 
 import click
 
-from fusecopy.cli.format import printable
 from fusecopy.cli.trace import Traced, own_failures, written_to
 from fusecopy.errors import Exit
 from fusecopy.observe import words
 from fusecopy.observe.audit import Check, judge
 from fusecopy.observe.recording import BUFFER_KIB, record
 from fusecopy.observe.stories import tell
+from fusecopy.terminal import say
 
 
 @click.command("audit", cls=Traced)
@@ -39,22 +39,22 @@ def command(arguments: list[str], points: tuple[str, ...], output: Path | None, 
         _report(len(told.stories), checks, out)
         lost = words.loss(recording)
         if lost:
-            print(f"lost: {lost}", file=out)
+            say(f"lost: {lost}", out)
     failed = lost or any(check.agrees is False for check in checks)
     return Exit.FAILURE if failed else recording.status
 
 
 def _report(copies: int, checks: Sequence[Check], out: IO[str]) -> None:
-    print("1 copy" if copies == 1 else f"{copies} copies", file=out)
+    say("1 copy" if copies == 1 else f"{copies} copies", out)
     for what in sorted({check.what for check in checks}):
         counts = Counter(check.agrees for check in checks if check.what == what)
-        print(
+        say(
             f"{what}: {counts[True]} agree, {counts[False]} disagree, {counts[None]} could not be checked",
-            file=out,
+            out,
         )
     for check in checks:
         if check.agrees is False:
-            print(f"disagreement: {printable(check.text)}", file=out)
+            say(f"disagreement: {check.text}", out)
     for check in checks:
         if check.agrees is None:
-            print(f"not checked: {printable(check.text)}", file=out)
+            say(f"not checked: {check.text}", out)

@@ -16,6 +16,7 @@ from fusecopy import ioctls
 from fusecopy.cli.format import size
 from fusecopy.copying import calls, errnos
 from fusecopy.errors import FusecopyError, StrictError, UsageError
+from fusecopy.terminal import say
 
 PROGRESS_SECONDS = 0.2
 ERASE_LINE = "\r\x1b[K"
@@ -54,7 +55,7 @@ def command(
     if answer.errno:
         raise _refused(answer, names)
     if not quiet:
-        click.echo(f"{target}: {_told(answer)}")
+        say(f"{target}: {_told(answer)}")
 
 
 def _target(source: Path, destination: Path) -> Path:

@@ -8,6 +8,7 @@ import click
 
 from fusecopy.cli import fail
 from fusecopy.errors import Exit, FusecopyError
+from fusecopy.terminal import escape_what_cannot_be_encoded, say
 
 COMMANDS = {
     "audit": "run a command and check that kernel, server and extents tell the same",
@@ -54,7 +55,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
     if wanted:
         from fusecopy.cli.version import describe
 
-        click.echo(describe())
+        say(describe())
         ctx.exit()
 
 
@@ -66,14 +67,30 @@ def fusecopy() -> None:
     """A passthrough file system that tells what carried every copy made inside it."""
 
 
+def _show(error: click.ClickException) -> None:
+    """As click does, but for what it quotes from the command line."""
+    if isinstance(error, click.UsageError) and error.ctx:
+        for line in [
+            *error.ctx.get_usage().split("\n"),
+            f"Try '{error.ctx.command_path} --help' for help.",
+            "",
+        ]:
+            say(line, sys.stderr)
+    message = f"Error: {error.format_message()}"
+    # Of the choices that are missing click makes a list; elsewhere a line break is a part of a name.
+    for line in message.split("\n") if isinstance(error, click.MissingParameter) else [message]:
+        say(line.expandtabs(4), sys.stderr)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run a command; errors for people go to stderr, each with its exit status."""
+    escape_what_cannot_be_encoded()
     try:
         status = fusecopy.main(arguments, prog_name="fusecopy", standalone_mode=False)
     except FusecopyError as error:
         fail(error)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(Exit.FAILURE)

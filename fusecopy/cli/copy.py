@@ -22,6 +22,7 @@ from fusecopy.copying import errnos, ladder, records, refusal
 from fusecopy.copying.sharing import prove, rewritten
 from fusecopy.dispatch.records import Copy
 from fusecopy.errors import FusecopyError, StrictError, UsageError
+from fusecopy.terminal import say
 
 HOW = "user.fusecopy.how"
 COPY = "user.fusecopy.copy"
@@ -66,7 +67,7 @@ def command(how: str, quiet: bool, source: Path, destination: Path) -> None:
     except OSError as error:
         raise FusecopyError(f"{error.filename or target}: {error.strerror}") from error
     if not quiet:
-        click.echo(f"{target}: {_told(done)}")
+        say(f"{target}: {_told(done)}")
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from fusecopy.cli import inherited
-from fusecopy.cli.format import printable
 from fusecopy.errors import Exit, FusecopyError
+from fusecopy.terminal import printable
 
 DIAGNOSTICS_BYTES = 10 << 20
 DIAGNOSTICS_FILES = 5

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from fusecopy.cli.format import printable
 from fusecopy.doctor import place, serving, watching
 from fusecopy.doctor.findings import Finding
+from fusecopy.terminal import printable, say
 
 NAME, STATE = 16, 7
 """Widths of the first two columns."""
@@ -31,11 +31,12 @@ def command(directory: Path | None, as_json: bool) -> None:
         click.echo(json.dumps([finding._asdict() for finding in findings], indent=1))
         return
     for finding in findings:
-        click.echo(_line(finding))
+        for line in _lines(finding):
+            say(line)
 
 
-def _line(finding: Finding) -> str:
+def _lines(finding: Finding) -> list[str]:
     """A finding within WIDTH columns, on further lines where it needs them."""
     start = f"{finding.name:{NAME}} {finding.state!s:{STATE}} "
     text = printable(f"{finding.found}: {finding.meaning}")
-    return textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+    return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))

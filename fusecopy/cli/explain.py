@@ -9,13 +9,13 @@ import click
 import msgspec
 
 from fusecopy.cli import backing_file
-from fusecopy.cli.format import printable
 from fusecopy.cli.log import find_log
 from fusecopy.dispatch.reader import current
-from fusecopy.dispatch.records import Copy, Flow, Header
+from fusecopy.dispatch.records import Copy, Flow, Header, decode_path
 from fusecopy.errors import FusecopyError, LogError, UsageError
 from fusecopy.explaining.evidence import look_up
 from fusecopy.explaining.story import Line, tell
+from fusecopy.terminal import printable, say
 
 COPY = "user.fusecopy.copy"
 
@@ -40,7 +40,8 @@ def command(target: Path, seq: int | None, is_log: bool) -> None:
     else:
         copy, backing = _of_file(target)
     for line in tell(copy, look_up(copy, backing)):
-        click.echo(_text(line))
+        for text in _wrapped(line):
+            say(text)
 
 
 def _of_log(path: Path, seq: int) -> tuple[Copy, Path]:
@@ -53,7 +54,7 @@ def _of_log(path: Path, seq: int) -> tuple[Copy, Path]:
     for record in current(path):
         match record:
             case Header():
-                backing = record.backing
+                backing = os.fsdecode(decode_path(record.backing, record.backing_b64))
             case Copy(seq=number) if number == seq:
                 return record, Path(backing)
             case Flow(seq=number) if number == seq:
@@ -84,9 +85,9 @@ def _of_file(path: Path) -> tuple[Copy, Path]:
     return msgspec.json.decode(told, type=Copy), backing_file.backing_of(path, mount)
 
 
-def _text(line: Line) -> str:
+def _wrapped(line: Line) -> list[str]:
     start = f"{line.label:{LABEL}} "
     indent = " " * len(start)
-    return textwrap.fill(
+    return textwrap.wrap(
         printable(line.text), WIDTH, initial_indent=start, subsequent_indent=indent, break_on_hyphens=False
     )

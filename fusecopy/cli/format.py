@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import IO, Literal, NamedTuple
 
+from fusecopy.terminal import printable
+
 UNITS = "KMGTPE"
 
 Colour = Literal["auto", "always", "never"]
@@ -21,7 +23,7 @@ class Column(NamedTuple):
 
 
 def row(columns: Sequence[Column], cells: Sequence[str]) -> str:
-    """One line of a table."""
+    """One line of a table, its cells fit for a terminal."""
     return " ".join(_fit(column, cell) for column, cell in zip(columns, cells, strict=True))
 
 
@@ -55,11 +57,6 @@ def percent(part: int, whole: int) -> str:
     return f"{part * 100 // whole}%"
 
 
-def printable(text: str) -> str:
-    """Text without what a terminal would obey: such characters are shown as escapes."""
-    return "".join(character if character.isprintable() else _escape(character) for character in text)
-
-
 def use_colour(when: Colour, stream: IO[str]) -> bool:
     """Whether to colour what goes to `stream`. NO_COLOR in the environment wins over everything."""
     if os.environ.get("NO_COLOR") or when == "never":
@@ -68,10 +65,7 @@ def use_colour(when: Colour, stream: IO[str]) -> bool:
 
 
 def _fit(column: Column, cell: str) -> str:
+    cell = printable(cell)
     if column.number:
         return cell.rjust(column.width)
     return cell[: column.width].ljust(column.width) if column.width else cell
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -1,7 +1,6 @@
 """fusecopy log: show what became of the copies in a mount."""
 
 import errno
-import gc
 import os
 import shutil
 import sys
@@ -21,16 +20,16 @@ from fusecopy.cli.format import (
     header,
     milliseconds,
     percent,
-    printable,
     row,
     size,
     use_colour,
 )
-from fusecopy.dispatch.reader import Line, batches, lines
+from fusecopy.dispatch.reader import Line, lines
 from fusecopy.dispatch.records import Copy, Dispatch, Flow, Header, Lost, Note, Policy, Record, Tree
 from fusecopy.dispatch.selection import Selection
 from fusecopy.dispatch.summary import Group, Summary
 from fusecopy.errors import LogError, UsageError
+from fusecopy.terminal import printable, say
 
 LOG_ATTRIBUTE = "user.fusecopy.log"
 
@@ -104,14 +103,10 @@ def command(
     selection = Selection(frozenset(pids), comm, glob, _dispatches(chosen, failures))
     stop = threading.Event() if follow else None
     with _ended_quietly(follow):
-        log = find_log(target)
-        if summary and count is None:
-            stored = batches(log, since_mount=not everything, stop=stop)
-            _show_summary(map(selection.of, stored), follow)
-            return
-        picked = _pick(lines(log, since_mount=not everything, stop=stop), selection, count)
+        stored = lines(find_log(target), since_mount=not everything, stop=stop)
+        picked = _pick(stored, selection, count)
         if summary:
-            _show_summary(([line.record] for line in picked), follow)
+            _show_summary(picked, follow)
         elif as_json:
             for line in picked:
                 click.echo(line.text, nl=False)
@@ -193,7 +188,7 @@ def _pick(stored: Iterable[Line], selection: Selection, count: int | None) -> It
 def _show_copies(picked: Iterable[Line], quiet: bool, coloured: bool) -> None:
     # On a terminal a screen is the titles, the copies, and the line that the cursor is on.
     page = max(1, shutil.get_terminal_size().lines - 2) if sys.stdout.isatty() else sys.maxsize
-    click.echo(header(COPIES))
+    say(header(COPIES))
     shown = 0
     mount: Header | None = None
     for line in picked:
@@ -203,14 +198,15 @@ def _show_copies(picked: Iterable[Line], quiet: bool, coloured: bool) -> None:
             mount = line.record
         for text in _texts(line.record, quiet):
             if shown == page:
-                click.echo(header(COPIES))
+                say(header(COPIES))
                 shown = 0
-            click.echo(_painted(text, line.record) if coloured else text, color=coloured)
+            _say_painted(text, line.record) if coloured else say(text)
             shown += 1
 
 
-def _painted(text: str, record: Record) -> str:
-    return click.style(text, fg=COLOURS.get(record.dispatch)) if isinstance(record, Copy) else text
+def _say_painted(text: str, record: Record) -> None:
+    colour = COLOURS.get(record.dispatch) if isinstance(record, Copy) else None
+    click.secho(printable(text), fg=colour, color=True)
 
 
 def _texts(record: Record, quiet: bool) -> list[str]:
@@ -225,12 +221,11 @@ def _texts(record: Record, quiet: bool) -> list[str]:
         case Header(passthrough=True):
             return [f"  {PASSTHROUGH}"]
         case Policy():
-            return [f"  {record.time[11:19]} policy is now {printable(record.policy)}"]
+            return [f"  {record.time[11:19]} policy is now {record.policy}"]
         case Note():
-            return [f"  {record.time[11:19]} {printable(record.text)}"]
+            return [f"  {record.time[11:19]} {record.text}"]
         case Lost():
-            why = f": {printable(record.why)}" if record.why else ""
-            return [f"  {record.count} records were lost here{why}"]
+            return [f"  {record.count} records were lost here"]
         case _:
             return []
 
@@ -261,7 +256,7 @@ def _row(
 ) -> str:
     ms = milliseconds(record.duration_us)
     clock = record.time[11:19]
-    pid, comm, name = str(record.pid), printable(record.comm), printable(record.dst) + more
+    pid, comm, name = str(record.pid), record.comm, record.dst + more
     return row(COPIES, [clock, pid, comm, moved, dispatch, path, shared, ms, name])
 
 
@@ -273,29 +268,31 @@ def _explanation(copy: Copy | Tree) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
-def _show_summary(picked: Iterable[list[Record]], follow: bool) -> None:
+def _show_summary(picked: Iterable[Line], follow: bool) -> None:
     summary = Summary()
-    gc.disable()  # records are in no cycle; looking for cycles takes an eighth of the time
     with _ended_quietly(follow):
-        for records in picked:
-            summary.add_all(records)
+        for line in picked:
+            summary.add(line.record)
     paths = {f"{dispatch:10} {path}": group for (dispatch, path), group in summary.by_path.items()}
     _show_sums(Column(f"{'DISPATCH':10} PATH", 26), {**paths, "total": summary.total})
-    click.echo()
-    _show_sums(Column("COMM", 26), {printable(comm): group for comm, group in summary.by_program.items()})
+    say()
+    _show_sums(Column("COMM", 26), summary.by_program)
     if summary.flows:
-        click.echo(f"\n{summary.flows} flows of writes with no source in the mount")
+        say()
+        say(f"{summary.flows} flows of writes with no source in the mount")
     if summary.passthrough:
-        click.echo(f"\n{PASSTHROUGH}")
+        say()
+        say(PASSTHROUGH)
     if summary.lost:
-        click.echo(f"\n{summary.lost} records were lost and are not in these sums")
+        say()
+        say(f"{summary.lost} records were lost and are not in these sums")
 
 
 def _show_sums(name: Column, groups: dict[str, Group]) -> None:
     columns = [name, *SUMS]
-    click.echo(header(columns))
+    say(header(columns))
     for title, group in groups.items():
-        click.echo(row(columns, [title, *_sums(group)]))
+        say(row(columns, [title, *_sums(group)]))
 
 
 def _sums(group: Group) -> list[str]:

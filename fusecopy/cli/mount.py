@@ -4,13 +4,15 @@ import errno
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fusecopy import mounts
+from fusecopy import mounts, remounting
 from fusecopy.cli import inherited, options
 from fusecopy.cli.daemon import log_to, run_in_background
 from fusecopy.cli.notify import notify
@@ -21,12 +23,18 @@ from fusecopy.errors import (
     StaleMountError,
     UsageError,
 )
+from fusecopy.terminal import say
 
 if TYPE_CHECKING:
     from fusecopy.filesystem.server import Config
 
 EXCLUSIVE_TIMEOUT = 3600.0
 """Nobody but the mount changes the backing, so what the kernel knows stays right; but nothing is for ever."""
+
+DEVICE = "/dev/fuse"
+
+LONGEST_NAME = 200
+"""Bytes of a log's name, to which rotation and diagnostics add some; file systems take 255."""
 
 Given = dict[str, str | bool]
 """Options by name; those without a value are True or, from -o, empty."""
@@ -84,11 +92,16 @@ def start(
         FusecopyError: it cannot be done; nothing was mounted.
     """
     own: Given = {**asked.own, **given}
+    if "remount" in own:
+        _remount(mountpoint, asked, own)
+        return
     backing = _checked_backing(backing)
     mountpoint = _checked_mountpoint(mountpoint, backing, replace)
     _check_fuse(asked.forwarded)
     if "passthrough" in own:
         _check_passthrough(own)
+    if "nosymfollow" in own:
+        _check_root("nosymfollow", "nosymfollow is for root: fusermount3 does not know it")
     if {"coherent", "kernel_cache"} <= own.keys():
         raise UsageError(
             "coherent and kernel_cache exclude each other: pages that others change cannot be kept",
@@ -111,21 +124,21 @@ def start(
             notify("STOPPING=1")
     else:
         pid = run_in_background(serve, config.log.with_suffix(".diagnostics"))
-        click.echo(_mounted(config, pid))
+        say(_mounted(config, pid))
 
 
 def _warn_of_file_size_limit() -> None:
     limit = inherited.file_size_limit()
     if limit is not None:
-        click.echo(
+        say(
             f"fusecopy: warning: no program can write beyond {limit} bytes of a file in this mount, because"
             " you cannot (ulimit -f)",
-            err=True,
+            sys.stderr,
         )
 
 
 def _say_ready(config: "Config") -> None:
-    click.echo(_mounted(config, os.getpid()))
+    say(_mounted(config, os.getpid()))
     notify("READY=1")
 
 
@@ -150,25 +163,55 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
             *([f"paths={str(own['paths']).replace(':', ',')}"] if "paths" in own else []),
         ]
     )
-    fsname = backing.replace("\\", "\\\\").replace(",", "\\,")
     return Config(
         backing=backing,
         mountpoint=mountpoint,
         log=log,
         policy=parse(policy),
-        options=frozenset({f"fsname={fsname}", "subtype=fusecopy", "default_permissions"} | forwarded),
+        options=frozenset({"subtype=fusecopy", "default_permissions"} | forwarded),
         exclusive="coherent" not in own and "timeout" not in own,
         timeout=_timeout(own),
         noatime="noatime" in own,
         kernel_cache="kernel_cache" in own,
         loop="no-inner-loop" not in own,
         passthrough="passthrough" in own,
+        max_read=_max_read(own),
+        nosymfollow="nosymfollow" in own,
     )
+
+
+def _max_read(own: Given) -> int:
+    text = str(own.get("max_read", "0"))
+    if not text.isascii() or not text.isdecimal() or int(text) >= 1 << 31:
+        raise UsageError(f"max_read={text} is no number of bytes", "give one, as max_read=65536")
+    return int(text)
+
+
+def _remount(mountpoint: str, asked: options.Words, own: Given) -> None:
+    """Change the flags of the mount that is there. What else a line of fstab says holds from its next mount.
+
+    Raises:
+        FusecopyError: there is none of ours, or it cannot be changed.
+    """
+    mount = mounts.at(os.path.realpath(mountpoint))
+    if not mount or mount.fstype != mounts.FSTYPE:
+        raise MountPointError(f"{mountpoint}: fusecopy has no mount there", "fusecopy list shows them")
+    _check_root("remount", "changing the flags of a mount is for root")
+    words = asked.forwarded | (own.keys() & {"nosymfollow"})
+    remounting.change(mount, words, whole=True)
+
+
+def _check_root(word: str, why: str) -> None:
+    if os.geteuid() != 0:
+        raise UsageError(f"{why}", f"leave out {word}")
 
 
 def default_log(mountpoint: str) -> Path:
     """Where the log of a mount goes if nobody says: one file for each mount point."""
     name = mountpoint.strip("/").replace("-", "\\x2d").replace("/", "-") or "-"
+    encoded = os.fsencode(name)
+    if len(encoded) > LONGEST_NAME:
+        name = os.fsdecode(encoded[: LONGEST_NAME - 20]) + "-" + sha256(encoded).hexdigest()[:19]
     if os.geteuid() == 0:
         return Path("/var/log/fusecopy") / f"{name}.jsonl"
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
@@ -229,10 +272,18 @@ def _checked_mountpoint(mountpoint: str, backing: str, replace: bool) -> str:
 
 
 def _check_fuse(forwarded: set[str]) -> None:
-    if not os.path.exists("/dev/fuse"):
+    try:
+        # libfuse opens it before it asks fusermount3 for anything.
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError as error:
         raise FuseUnavailableError(
-            "/dev/fuse is missing", "modprobe fuse; in a container, give it the device /dev/fuse"
-        )
+            f"{DEVICE} is missing", "modprobe fuse; in a container, give it the device /dev/fuse"
+        ) from error
+    except OSError as error:
+        raise FuseUnavailableError(
+            f"{DEVICE} cannot be opened: {error.strerror}",
+            "see its mode and owner; in a container, allow the device (docker run --device /dev/fuse)",
+        ) from error
     if os.geteuid() == 0:
         return
     if not shutil.which("fusermount3"):

@@ -23,27 +23,52 @@ FORWARDED = {
     "async",
     "dirsync",
 }
-FORWARDED_WITH_VALUE = {"max_read"}
-OWN = {"log", "paths", "decline", "refuse", "timeout"}
-OWN_FLAGS = {"strict", "noatime", "coherent", "kernel_cache", "no-inner-loop", "passthrough"}
-SWALLOWED = {
+OWN = {"log", "paths", "decline", "refuse", "timeout", "max_read"}
+OWN_FLAGS = {
+    "strict",
+    "noatime",
+    "coherent",
+    "kernel_cache",
+    "no-inner-loop",
+    "passthrough",
+    "nosymfollow",
+    "remount",
+}
+FOR_MOUNT = {
     "user",
-    "users",
     "nouser",
+    "users",
+    "nousers",
     "owner",
+    "noowner",
     "group",
+    "nogroup",
     "auto",
     "noauto",
     "defaults",
     "_netdev",
     "nofail",
+    "silent",
+    "loud",
+}
+"""Words for mount(8) and what reads fstab."""
+NOTHING_HERE = {
     "atime",
     "relatime",
     "norelatime",
     "strictatime",
+    "nostrictatime",
     "diratime",
     "nodiratime",
+    "lazytime",
+    "nolazytime",
+    "iversion",
+    "noiversion",
+    "mand",
+    "nomand",
+    "symfollow",
 }
+"""What the backing's own mount decides, or what is so anyhow. FUSE keeps no times itself."""
 
 
 @dataclass(slots=True)
@@ -63,9 +88,9 @@ def parse(values: Iterable[str]) -> Words:
     words = Words()
     for word in (word for value in values for word in value.split(",") if word):
         key, equals, value = word.partition("=")
-        if key in SWALLOWED or key.startswith("x-") or key == "comment":
+        if key in FOR_MOUNT | NOTHING_HERE or key.startswith(("x-", "X-")) or key == "comment":
             continue
-        if (key in FORWARDED and not equals) or (key in FORWARDED_WITH_VALUE and equals):
+        if key in FORWARDED and not equals:
             words.forwarded.add(word)
         elif (key in OWN and equals) or (key in OWN_FLAGS and not equals):
             words.own[key] = value
@@ -75,6 +100,6 @@ def parse(values: Iterable[str]) -> Words:
 
 
 def _suggestion(key: str) -> str:
-    known = FORWARDED | FORWARDED_WITH_VALUE | OWN | OWN_FLAGS
+    known = FORWARDED | OWN | OWN_FLAGS
     near = difflib.get_close_matches(key, known, 1)
     return f"; did you mean {near[0]}?" if near else ""

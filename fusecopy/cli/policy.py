@@ -6,6 +6,7 @@ import os
 import click
 
 from fusecopy.errors import FusecopyError, MountPointError, UsageError
+from fusecopy.terminal import say
 
 ATTRIBUTE = "user.fusecopy.policy"
 
@@ -22,7 +23,7 @@ def command(mountpoint: str, words: tuple[str, ...]) -> None:
     try:
         if words:
             os.setxattr(mountpoint, ATTRIBUTE, " ".join(words).encode())
-        click.echo(os.getxattr(mountpoint, ATTRIBUTE).decode())
+        say(os.getxattr(mountpoint, ATTRIBUTE).decode(errors="replace"))
     except OSError as error:
         raise _failure(mountpoint, words, error) from error
 

@@ -10,6 +10,7 @@ import click
 from fusecopy.cli.format import size
 from fusecopy.errors import MountPointError
 from fusecopy.observe import opcodes
+from fusecopy.terminal import say
 
 
 @click.command()
@@ -27,9 +28,9 @@ def command(mountpoint: str, as_json: bool) -> None:
         click.echo(json.dumps({**told, **stats}))
         return
     for name, value in told.items():
-        click.echo(f"{name:<11} {value}")
+        say(f"{name:<11} {value}")
     for line in _lines(stats):
-        click.echo(line)
+        say(line)
 
 
 def _lines(stats: dict[str, Any]) -> Iterator[str]:

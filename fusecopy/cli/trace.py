@@ -9,12 +9,13 @@ from typing import IO
 
 import click
 
-from fusecopy.cli.format import Column, header, printable, row, size
+from fusecopy.cli.format import Column, header, row, size
 from fusecopy.errors import FusecopyError, UsageError
 from fusecopy.observe import export, tracefs, words
 from fusecopy.observe.command import OWN_FAILURE
 from fusecopy.observe.recording import BUFFER_KIB, Recording, record, record_logs
 from fusecopy.observe.stories import Step, Told, moved, tell
+from fusecopy.terminal import complain, said_of, say
 
 CALLS = [
     Column("PROGRAM", 15),
@@ -84,8 +85,11 @@ def command(
         recording = _record(arguments, points, buffer, out)
         told = tell(recording)
         lines = _summary(recording, told) if summary else _stories(recording, told)
-        for line in export.json_lines(recording, told) if as_json else lines:
-            print(line, file=out)
+        if as_json:
+            out.writelines(f"{line}\n" for line in export.json_lines(recording, told))
+        else:
+            for line in lines:
+                say(line, out)
         if picture:
             picture.write(export.chrome(recording, told))
     return recording.status
@@ -99,7 +103,7 @@ def own_failures() -> Iterator[None]:
     except UsageError:
         raise
     except FusecopyError as error:
-        click.echo(f"fusecopy: {error}", err=True)
+        complain(error)
         sys.exit(OWN_FAILURE)
 
 
@@ -130,7 +134,9 @@ def _record(arguments: Sequence[str], points: Sequence[str], buffer_kib: int, ou
     try:
         tracefs.find()
     except tracefs.TracingError as error:
-        print(f"fusecopy: {error}\n  {LOGS_ONLY}", file=out, flush=True)
+        for line in (*said_of(error), f"  {LOGS_ONLY}"):
+            say(line, out)
+        out.flush()
         return record_logs(arguments, points)
     return record(arguments, points, buffer_kib)
 
@@ -153,12 +159,13 @@ def _summary(recording: Recording, told: Told) -> Iterator[str]:
         groups.setdefault(key, []).append(step)
     yield header(CALLS)
     for (comm, call, dispatch), steps in sorted(groups.items()):
-        yield row(CALLS, [printable(comm), call, dispatch, str(len(steps)), size(moved(steps))])
+        yield row(CALLS, [comm, call, dispatch, str(len(steps)), size(moved(steps))])
     yield ""
     yield from _request_sums(recording)
     yield from words.unseen_lines(recording)
     if lost := words.loss(recording):
-        yield f"\nfusecopy: {lost}; these sums are minima"
+        yield ""
+        yield f"fusecopy: {lost}; these sums are minima"
 
 
 def _request_sums(recording: Recording) -> Iterator[str]:
@@ -177,4 +184,4 @@ def _request_sums(recording: Recording) -> Iterator[str]:
     yield header(REQUESTS)
     for (comm, opcode), count in sorted(counts.items()):
         key = (comm, opcode)
-        yield row(REQUESTS, [printable(comm), opcode, str(count), str(errors[key]), size(carried[key])])
+        yield row(REQUESTS, [comm, opcode, str(count), str(errors[key]), size(carried[key])])

@@ -15,6 +15,7 @@ from fusecopy.copying import filesystems
 from fusecopy.copying.records import Proof, Sharing
 from fusecopy.copying.sharing import Part, no_fiemap, parts, summed
 from fusecopy.errors import NotSharedError, UsageError
+from fusecopy.terminal import say
 
 COLUMNS = [
     Column("OFFSET", 14, number=True),
@@ -124,12 +125,12 @@ def _show(a: Path, b: Path, verdict: Verdict, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_object(a, b, verdict)))
         return
-    click.echo(header(COLUMNS).rstrip())
+    say(header(COLUMNS).rstrip())
     for part in verdict.parts:
         at = str(verdict.range.offset_b + part.offset)
-        click.echo(row(COLUMNS, [at, str(part.length), str(part.state), ",".join(part.traits)]).rstrip())
+        say(row(COLUMNS, [at, str(part.length), str(part.state), ",".join(part.traits)]).rstrip())
     sharing, stored = verdict.sharing, verdict.stored
-    click.echo(
+    say(
         f"{b}: {sharing.shared} of {stored} bytes shared ({percent(sharing.shared, stored)}), "
         f"{verdict.not_shared} not shared, {sharing.unprovable} unprovable, {sharing.holes} in holes"
     )

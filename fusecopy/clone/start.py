@@ -27,7 +27,9 @@ def run(command: "Sequence[str]") -> "NoReturn":
     listener, failed = ffi.new("int *"), ffi.new("int *")
     process: int = lib.fusecopy_start(ffi.new("char *[]", [*words, ffi.NULL]), listener, failed)
     if failed[0]:
-        sys.stderr.write(f"fusecopy: {command[0]}: {os.strerror(failed[0])}\n")
+        from fusecopy.terminal import complain_of_command
+
+        complain_of_command(command[0], failed[0])
         sys.exit(NOT_FOUND if failed[0] == ENOENT else CANNOT_RUN)
     if process < 0 or (listener[0] < 0 and listener[0] != -EBUSY):
         raise _not_served(-min(process, listener[0]))

@@ -58,6 +58,8 @@ class Header(msgspec.Struct, frozen=True, tag="header"):
     connection: int
     policy: str
     passthrough: bool = False
+    backing_b64: str | None = None
+    mount_b64: str | None = None
 
 
 class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True, gc=False):
@@ -166,11 +168,10 @@ class Note(msgspec.Struct, frozen=True, tag="note"):
 
 
 class Lost(msgspec.Struct, frozen=True, tag="lost"):
-    """Records that could not be made or kept (the queue was full), just before this place in the log."""
+    """Records that could not be kept (the queue was full), just before this place in the log."""
 
     time: str
     count: int
-    why: str = ""
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -204,6 +205,11 @@ def encode_path(raw: bytes) -> tuple[str, str | None]:
         return raw.decode(), None
     except UnicodeDecodeError:
         return raw.decode(errors="replace"), base64.b64encode(raw).decode()
+
+
+def decode_path(text: str, encoded: str | None) -> bytes:
+    """The bytes of a path that `encode_path` has encoded."""
+    return base64.b64decode(encoded) if encoded else text.encode()
 
 
 def timestamp(mono_ns: int | None = None) -> str:

@@ -93,10 +93,8 @@ class Writer:
         the queue is full or the writer closed."""
         with self._changed:
             self._tally.add(record)
-            if isinstance(record, Lost):
-                self._lost += record.count
             if self._closing or len(self._queue) >= self._limit:
-                self._dropped += not isinstance(record, Lost)
+                self._dropped += 1
                 return
             self._queue.append(record)
             self._accepted += 1
@@ -186,7 +184,7 @@ class Writer:
         except (TypeError, ValueError) as error:
             logger.error("%s: a record cannot be encoded: %s", self.path, error)
             self._lost += 1
-            lost = Lost(timestamp(), 1, str(error))
+            lost = Lost(timestamp(), 1)
             return lost, _encode(lost)
 
     def _attempt(self, action: Callable[[], Result]) -> Result | None:

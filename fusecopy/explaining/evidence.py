@@ -1,6 +1,5 @@
 """What is looked up of a copy's two files when it is explained: they may have changed since it was made."""
 
-import base64
 import errno as errnos
 import os
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path as Name
 from fusecopy.copying import refusal
 from fusecopy.copying.facts import Facts, File
 from fusecopy.copying.records import Path, Refusal, Request
-from fusecopy.dispatch.records import Attempt, Copy
+from fusecopy.dispatch.records import Attempt, Copy, decode_path
 
 BY_FILES = frozenset(
     getattr(errnos, name)
@@ -55,16 +54,12 @@ def look_up(copy: Copy, backing: Name) -> Evidence:
 
 def source_of(copy: Copy, backing: Name) -> Name:
     """Where the source lies; one on another mount is named by its absolute path there."""
-    return backing / _name(copy.src, copy.src_b64)
+    return backing / os.fsdecode(decode_path(copy.src, copy.src_b64))
 
 
 def destination_of(copy: Copy, backing: Name) -> Name:
     """Where the destination lies."""
-    return backing / _name(copy.dst, copy.dst_b64)
-
-
-def _name(text: str, encoded: str | None) -> str:
-    return os.fsdecode(base64.b64decode(encoded)) if encoded else text
+    return backing / os.fsdecode(decode_path(copy.dst, copy.dst_b64))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyfuse3
 import trio
 
-from fusecopy import __version__, mounts, serving
+from fusecopy import __version__, mounts, remounting, serving
 from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.writer import Writer
@@ -77,6 +77,8 @@ class Config:
         kernel_cache: keep a file's pages when it is opened again.
         loop: answer requests by the request loop; otherwise by pyfuse3's.
         passthrough: have the kernel read and write files by itself.
+        max_read: bytes of the largest READ, 0 for no limit.
+        nosymfollow: have the kernel follow no symbolic links in it (root).
     """
 
     backing: str
@@ -90,6 +92,8 @@ class Config:
     kernel_cache: bool
     loop: bool
     passthrough: bool
+    max_read: int = 0
+    nosymfollow: bool = False
 
 
 class DeferredLog:
@@ -195,10 +199,12 @@ class Server:
         faulthandler.register(signal.SIGUSR2, all_threads=True)
         serving.init(
             self._operations,
+            self._config.backing,
             self._config.mountpoint,
             self._config.options,
             self._config.loop,
             self._config.passthrough,
+            self._config.max_read,
         )
         try:
             with self._clones.door:
@@ -233,6 +239,9 @@ class Server:
         """Wait for the first answer of the mount, which brings the protocol, and begin the log."""
         os.stat(self._config.mountpoint)
         self._passthrough.check(self._config.mountpoint)
+        mount = mounts.at(self._config.mountpoint)
+        if mount and self._config.nosymfollow:
+            remounting.change(mount, {"nosymfollow"}, whole=False)
         self._log.begin(Writer(self._config.log, self._header()))
 
     async def _signals(self) -> None:
@@ -303,6 +312,8 @@ class Server:
     def _header(self) -> records.Header:
         mount = mounts.at(self._config.mountpoint)
         versions = serving.versions()
+        backing, backing_b64 = records.encode_path(os.fsencode(self._config.backing))
+        point, point_b64 = records.encode_path(os.fsencode(self._config.mountpoint))
         return records.Header(
             time=records.timestamp(),
             schema=records.SCHEMA,
@@ -313,13 +324,15 @@ class Server:
             protocol="{}.{}".format(*serving.connection().protocol),
             pid=os.getpid(),
             uid=os.geteuid(),
-            backing=self._config.backing,
+            backing=backing,
             # By its descriptor: the mount may lie over the path that it was opened by.
             filesystem=measure(f"/proc/self/fd/{self._inodes.root.descriptor}").filesystem,
-            mount=self._config.mountpoint,
+            mount=point,
             connection=mount.connection if mount else 0,
             policy=str(self._copies.policy),
             passthrough=self._config.passthrough,
+            backing_b64=backing_b64,
+            mount_b64=point_b64,
         )
 
 

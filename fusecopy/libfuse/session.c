@@ -13,6 +13,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 
 #include <linux/fuse.h>
@@ -61,6 +62,8 @@ static int asks_to_drop_suidgid(const struct fuse_in_header *in)
 static void do_init(void *userdata, struct fuse_conn_info *conn)
 {
 	pyfuse3_ops.init(userdata, conn);
+	/* libfuse refuses to begin unless this is what the kernel was told when it mounted. */
+	conn->max_read = connection.max_read;
 	conn->want |= connection.want & conn->capable;
 	conn->want &= ~connection.refuse;
 	fusecopy_want(conn, &connection);
@@ -107,6 +110,22 @@ static const struct fuse_lowlevel_ops *table(const struct fuse_lowlevel_ops *op,
 	return &ops;
 }
 
+/* pyfuse3 encodes its options in ASCII, and a path may be any bytes. A comma would end the option. */
+static int add_source(struct fuse_args *args)
+{
+	char option[sizeof("fsname=") + 2 * PATH_MAX] = "fsname=";
+	size_t length = strlen(option);
+	const char *from;
+
+	for (from = connection.source; from && *from && length < sizeof(option) - 2; from++) {
+		if (*from == ',' || *from == '\\')
+			option[length++] = '\\';
+		option[length++] = *from;
+	}
+	option[length] = '\0';
+	return fuse_opt_add_arg(args, "-o") < 0 ? -1 : fuse_opt_add_arg(args, option);
+}
+
 struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op, size_t op_size,
 				      void *userdata)
 {
@@ -114,7 +133,7 @@ struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_
 		real("fuse_session_new", "FUSE_3.0");
 
 	op = table(op, &op_size);
-	return call ? call(args, op, op_size, userdata) : NULL;
+	return call && add_source(args) == 0 ? call(args, op, op_size, userdata) : NULL;
 }
 
 struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
@@ -125,7 +144,7 @@ struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const st
 		real("fuse_session_new_versioned", "FUSE_3.17");
 
 	op = table(op, &op_size);
-	return call ? call(args, op, op_size, version, userdata) : NULL;
+	return call && add_source(args) == 0 ? call(args, op, op_size, version, userdata) : NULL;
 }
 
 /* pyfuse3 asks once, after mounting, for what it is to wait for. A request that made the device readable is gone

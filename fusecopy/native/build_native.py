@@ -70,7 +70,7 @@ struct fusecopy_file {
 struct fusecopy_connection {
     int has_loop; double negative_timeout; unsigned int want; unsigned int refuse;
     unsigned int major; unsigned int minor; unsigned int max_write;
-    int passthrough;
+    unsigned int max_read; const char *source; int passthrough;
     uint64_t requests[...];
 };
 struct fusecopy_setattr {

@@ -62,7 +62,9 @@ struct fusecopy_connection {
 	unsigned int major;      /* the kernel's FUSE protocol, known after INIT */
 	unsigned int minor;
 	unsigned int max_write;
-	int passthrough; /* asked for, then agreed: the kernel reads and writes the backing by itself */
+	unsigned int max_read; /* bytes of the largest READ as the mount was asked for; 0 for no limit */
+	const char *source;    /* what the mount table says is mounted */
+	int passthrough;       /* asked for, then agreed: the kernel reads and writes the backing by itself */
 	uint64_t requests[FUSECOPY_OPCODES]; /* received so far, by opcode */
 };
 

@@ -1,6 +1,5 @@
 """Judge a recording: whether program, kernel, server and the extents on the backing tell the same."""
 
-import base64
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from datetime import datetime, timedelta
 from fusecopy import mounts
 from fusecopy.copying import errnos
 from fusecopy.copying.sharing import shared_bytes
-from fusecopy.dispatch.records import Copy
+from fusecopy.dispatch.records import Copy, decode_path
 from fusecopy.observe import words
 from fusecopy.observe.calls import COPIES, Call, Request
 from fusecopy.observe.recording import Recording
@@ -196,8 +195,8 @@ def _unseen(recording: Recording, told: Told) -> Iterator[Check]:
 def _shared_now(record: Copy, backing: bytes) -> str | None:
     """None where a file is gone or was changed since."""
     # A source in another mount has an absolute path, and extents only behind that.
-    source = mounts.behind(os.path.join(backing, _path(record.src, record.src_b64)))
-    destination = os.path.join(backing, _path(record.dst, record.dst_b64))
+    source = mounts.behind(os.path.join(backing, decode_path(record.src, record.src_b64)))
+    destination = os.path.join(backing, decode_path(record.dst, record.dst_b64))
     limit = (datetime.fromisoformat(record.time) + CLOCK_TICK).timestamp()
     with suppress(OSError), open(source, "rb") as theirs, open(destination, "rb") as ours:
         if record.copied is None or max(os.fstat(file.fileno()).st_mtime for file in (theirs, ours)) > limit:
@@ -205,10 +204,6 @@ def _shared_now(record: Copy, backing: bytes) -> str | None:
         fds = (theirs.fileno(), record.off_in, ours.fileno(), record.off_out, record.copied)
         return f"{shared_bytes(*fds).shared} bytes shared"
     return None
-
-
-def _path(text: str, encoded: str | None) -> bytes:
-    return base64.b64decode(encoded) if encoded else os.fsencode(text)
 
 
 def _compare(what: str, who: str, one: str, other: str | None, unseen: str = "") -> Check:

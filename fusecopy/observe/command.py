@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from fusecopy.terminal import complain_of_command
+
 FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
 OWN_FAILURE = 125
@@ -95,6 +97,6 @@ def _run(arguments: Sequence[str], mask: set[signal.Signals], hold: int) -> None
             os.execvp(arguments[0], list(arguments))
     except OSError as error:
         status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-        os.write(2, os.fsencode(f"fusecopy: {arguments[0]}: {error.strerror}\n"))
+        complain_of_command(arguments[0], error.errno or 0)
     finally:
         os._exit(status)

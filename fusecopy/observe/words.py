@@ -8,6 +8,7 @@ from fusecopy.dispatch.records import Copy, Flow
 from fusecopy.observe.calls import COPIES, Call, Request
 from fusecopy.observe.recording import Recording
 from fusecopy.observe.stories import MOVES, Step, Story, Told, errors, moved, overlapping
+from fusecopy.terminal import printable
 
 UNSEEN = "passthrough, so reads, writes, sendfile and splice send no requests"
 
@@ -29,7 +30,7 @@ def amount(count: int) -> str:
 
 def story_lines(story: Story, recording: Recording) -> Iterator[str]:
     """One copy: its program and files, then each step with what became of it."""
-    yield _printable(_title(story))
+    yield printable(_title(story))
     for steps in _alike(story.steps):
         yield f"  {_asked(steps)} -> {_became(steps)}"
         if sent := _sent(steps):
@@ -40,7 +41,7 @@ def story_lines(story: Story, recording: Recording) -> Iterator[str]:
 def left_lines(told: Told) -> Iterator[str]:
     """Records that no traced call explains: other programs' copies, or mapped pages written back."""
     for mount, record in told.left:
-        yield _printable(f"{record.comm}[{record.pid}] {_files(record)} in {mount.mountpoint}")
+        yield printable(f"{record.comm}[{record.pid}] {_files(record)} in {mount.mountpoint}")
         yield f"    server: {_recorded(record)}"
 
 
@@ -161,9 +162,4 @@ def _recorded(record: Copy | Flow) -> str:
         known = "unprovable" if record.shared is None else amount(record.shared)
         parts.append(f"{known} shared ({record.proof})")
     parts.append(f"{record.duration_us / 1000:.1f} ms")
-    return ", ".join(parts) + (f": {_printable(record.cause)}" if record.cause else "")
-
-
-def _printable(text: str) -> str:
-    """Text without what a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return ", ".join(parts) + (f": {printable(record.cause)}" if record.cause else "")

@@ -7,6 +7,7 @@ so have we.
 
 import errno
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -136,10 +137,12 @@ def versions() -> dict[str, str]:
 
 def init(
     operations: Operations,
+    source: str,
     mountpoint: str,
     options: Iterable[str],
     loop: bool = True,
     passthrough: bool = False,
+    max_read: int = 0,
 ) -> None:
     """Mount, as pyfuse3.init does, with our operations added to pyfuse3's.
 
@@ -150,8 +153,10 @@ def init(
     ATOMIC_O_TRUNC, and splicing from and to /dev/fuse: reads and writes go through one buffer.
 
     Args:
+        source: what the mount table is to say is mounted.
         loop: answer requests by the request loop.
         passthrough: ask for kernel passthrough; `connection` says whether it was granted.
+        max_read: bytes of the largest READ, 0 for no limit.
 
     Raises:
         MountRefusedError: the kernel or fusermount3 would not mount; their reason is on stderr.
@@ -162,6 +167,9 @@ def init(
     connection.has_loop = loop
     connection.negative_timeout = operations.negative_timeout
     connection.passthrough = passthrough
+    connection.max_read = max_read
+    named = ffi.new("char[]", os.fsencode(source))
+    connection.source = named
     connection.want = lib.FUSE_CAP_DONT_MASK | lib.FUSE_CAP_READDIRPLUS_AUTO
     connection.refuse = (
         lib.FUSE_CAP_ATOMIC_O_TRUNC
@@ -172,12 +180,15 @@ def init(
     )
     _session = _Session(operations, loop)
     handlers.dispatch_to(_session)
+    limit = {f"max_read={max_read}"} if max_read else set()
     try:
-        pyfuse3.init(Shell(operations), mountpoint, set(options))
+        pyfuse3.init(Shell(operations), mountpoint, {*options, *limit})
     except RuntimeError as error:
         raise MountRefusedError(
             f"{mountpoint}: the mount was refused ({error})", "the reason is in the lines above"
         ) from error
+    finally:
+        connection.source = ffi.NULL
     if not lib.fusecopy_installed():
         pyfuse3.close(unmount=True)
         raise FuseUnavailableError(

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fusecopy.cli.format import milliseconds, percent, printable, size
+from fusecopy.cli.format import milliseconds, percent, size
+from fusecopy.terminal import printable
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,22 @@ def test_mount_of_type_fusecopy(place: Place) -> None:
     assert there is not None
     assert (there.fstype, there.source) == ("fuse.fusecopy", str(place.backing))
     assert subprocess.run(["umount", place.point], timeout=60).returncode == 0
+
+
+@pytest.mark.usefixtures("linked")
+def test_remount_by_mount(place: Place) -> None:
+    assert helper("-o", f"log={place.log}", place.backing, place.point).returncode == 0
+    try:
+        words = f"remount,ro,log={place.log}"
+        done = subprocess.run(
+            ["mount", "-t", "fusecopy", "-o", words, place.backing, place.point],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        mount = mounts.at(str(place.point))
+        assert mount is not None
+        assert "ro" in mount.flags
+    finally:
+        assert run("umount", place.point).returncode == 0

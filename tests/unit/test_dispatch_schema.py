@@ -49,6 +49,8 @@ PROMISED = {
         "connection": NUMBER,
         "policy": TEXT,
         "passthrough": "bool",
+        "backing_b64": MAYBE_TEXT,
+        "mount_b64": MAYBE_TEXT,
     },
     "Copy": {
         "seq": NUMBER,
@@ -133,7 +135,7 @@ PROMISED = {
     },
     "Note": {"time": TEXT, "text": TEXT},
     "Policy": {"time": TEXT, "uid": NUMBER, "policy": TEXT},
-    "Lost": {"time": TEXT, "count": NUMBER, "why": TEXT},
+    "Lost": {"time": TEXT, "count": NUMBER},
     "Totals": {
         "copies": "dict[str, int]",
         "bytes": "dict[str, int]",

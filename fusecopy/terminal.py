@@ -1,0 +1,52 @@
+"""Text for people. A terminal obeys what is in it, and names of files and programs may hold anything.
+
+Everything that a command, a server or an error says goes through here, line by line: a line break in a name
+makes no line of its own. JSON, which programs read, does not.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import IO
+
+TYPE_CHECKING = False  # as in fusecopy.clone.start, which may have to say something
+if TYPE_CHECKING:
+    from fusecopy.errors import FusecopyError
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would obey: such characters are shown as escapes."""
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def say(line: str = "", file: IO[str] | None = None) -> None:
+    """Print one line, to standard output if no file is given."""
+    print(printable(line), file=sys.stdout if file is None else file, flush=file is sys.stderr)
+
+
+def said_of(error: "FusecopyError") -> Iterator[str]:
+    """An error's lines: what happened, and what to do."""
+    yield f"fusecopy: {error.message}"
+    if error.remedy:
+        yield f"  {error.remedy}"
+
+
+def complain(error: "FusecopyError") -> None:
+    """Show an error on standard error."""
+    for line in said_of(error):
+        say(line, sys.stderr)
+
+
+def escape_what_cannot_be_encoded() -> None:
+    """Names hold characters that the encoding of the terminal may not have."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def complain_of_command(name: "str | bytes", code: int) -> None:
+    """Say why a command could not be run, as a shell does."""
+    say(f"fusecopy: {os.fsdecode(name)}: {os.strerror(code)}", sys.stderr)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
