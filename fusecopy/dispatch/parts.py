@@ -13,6 +13,9 @@ from fusecopy.errors import LogError
 WAIT_SECONDS = 0.1
 """How long a follower waits before it looks at the file again."""
 
+BLOCK_BYTES = 1 << 20
+"""How much is read at once."""
+
 LINE_LIMIT = 16 << 20
 """No record is this long; a longer line means another kind of file, which must not fill the memory."""
 
@@ -25,10 +28,10 @@ class Place(NamedTuple):
     offset: int
 
 
-def raw_lines(
+def raw_blocks(
     path: Path, start: Place | None = None, stop: threading.Event | None = None
-) -> Iterator[tuple[Place, bytes]]:
-    """The whole lines of the log with their places, oldest first, without a last line that has no newline.
+) -> Iterator[bytes]:
+    """The log's whole lines, many at a time, oldest first, without a last line that has no newline.
 
     Args:
         path: the newest file of the log.
@@ -38,13 +41,12 @@ def raw_lines(
     Raises:
         LogError: there is no such log, it may not be read, or it is something else.
     """
-    parts = deque(_open_parts(path))
+    parts = deque(_existing_parts(path))
     try:
-        if not parts:
-            raise LogError(f"{path}: there is no such dispatch log", "Name the file, or the mount point.")
         _skip_to(parts, start)
         while parts:
-            yield from _placed_lines(parts[0], path)
+            while block := _whole_lines(parts[0], path):
+                yield block
             if len(parts) > 1:
                 parts.popleft().close()
             elif stop is None:
@@ -58,6 +60,29 @@ def raw_lines(
     finally:
         for part in parts:
             part.close()
+
+
+def lines_with(path: Path, mark: bytes) -> Iterator[tuple[Place, bytes]]:
+    """The whole lines that contain `mark`, with their places, newest first.
+
+    Raises:
+        LogError: as for `raw_blocks`.
+    """
+    parts = _existing_parts(path)
+    try:
+        for part in reversed(parts):
+            yield from _part_lines_with(part, mark, path)
+    finally:
+        for part in parts:
+            part.close()
+
+
+def _existing_parts(path: Path) -> list[BinaryIO]:
+    """The log's files, opened, oldest first. Raises LogError where there are none."""
+    parts = _open_parts(path)
+    if not parts:
+        raise LogError(f"{path}: there is no such dispatch log", "Name the file, or the mount point.")
+    return parts
 
 
 def _open_parts(path: Path) -> list[BinaryIO]:
@@ -94,17 +119,53 @@ def _skip_to(parts: deque[BinaryIO], start: Place | None) -> None:
     parts[0].seek(start.offset)
 
 
-def _placed_lines(part: BinaryIO, path: Path) -> Iterator[tuple[Place, bytes]]:
+def _whole_lines(part: BinaryIO, path: Path) -> bytes:
+    """The next lines that are whole; nothing where there are none yet."""
+    begin = part.tell()
+    block = part.read(BLOCK_BYTES)
+    while not (end := block.rfind(b"\n") + 1) and (more := part.read(BLOCK_BYTES)):
+        block += more
+        _check_length(len(block), path)
+    part.seek(begin + end)
+    return block[:end]
+
+
+def _part_lines_with(part: BinaryIO, mark: bytes, path: Path) -> Iterator[tuple[Place, bytes]]:
     identity = _identity(part)
-    offset = part.tell()
-    while (line := part.readline(LINE_LIMIT)).endswith(b"\n"):
-        yield Place(*identity, offset), line
-        offset += len(line)
-    if len(line) == LINE_LIMIT:
+    end = os.fstat(part.fileno()).st_size
+    tail = b""  # the end of a line whose beginning was not read yet
+    while end > 0:
+        begin = max(0, end - BLOCK_BYTES)
+        block = os.pread(part.fileno(), end - begin, begin)
+        if tail:
+            block += tail
+        cut = block.find(b"\n") + 1 if begin else 0
+        if cut or not begin:
+            for at, line in _marked(block[cut:], mark):
+                yield Place(*identity, begin + cut + at), line
+            tail = block[:cut]
+        else:
+            tail = block
+            _check_length(len(tail), path)
+        end = begin
+
+
+def _marked(block: bytes, mark: bytes) -> Iterator[tuple[int, bytes]]:
+    """Offset and text of the block's ended lines that contain `mark`, last first."""
+    begin = len(block)
+    while (at := block.rfind(mark, 0, begin)) >= 0:
+        begin = block.rfind(b"\n", 0, at) + 1
+        end = block.find(b"\n", at) + 1
+        if end:
+            yield begin, block[begin:end]
+
+
+def _check_length(length: int, path: Path) -> None:
+    """Raises LogError for what is longer than any record."""
+    if length > LINE_LIMIT:
         raise LogError(
             f"{path} is not a dispatch log", "Name a file that fusecopy wrote, or the mount point."
         )
-    part.seek(offset)
 
 
 def _rewind_if_emptied(part: BinaryIO) -> None:

@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from fusecopy.dispatch.parts import Place, raw_lines
+from fusecopy.dispatch.parts import Place, lines_with, raw_blocks
 from fusecopy.dispatch.records import SCHEMA, Header, Record
 from fusecopy.errors import LogError
+
+HEADER_MARK = b'"header"'
+"""In every header's line; in another's only as part of a text, where quotation marks are escaped."""
 
 _decoder = msgspec.json.Decoder(Record)
 
@@ -51,29 +54,65 @@ def follow(path: Path, stop: threading.Event) -> Iterator[Record]:
 
 def lines(path: Path, *, since_mount: bool = False, stop: threading.Event | None = None) -> Iterator[Line]:
     """What `read`, `current` and `follow` are made of: records with their lines as they stand in the file."""
+    for block in _blocks(path, since_mount, stop):
+        texts = [line + b"\n" for line in block[:-1].split(b"\n")]
+        records = _decode_all(block, path)
+        if len(records) != len(texts):  # some lines have none
+            pairs = zip([_decode(text, path) for text in texts], texts, strict=True)
+            yield from (Line(record, text) for record, text in pairs if record is not None)
+        else:
+            yield from map(Line, records, texts)
+
+
+def batches(
+    path: Path, *, since_mount: bool = False, stop: threading.Event | None = None
+) -> Iterator[list[Record]]:
+    """The records that `lines` gives, some thousands at a time: for sums over all of a long log."""
+    for block in _blocks(path, since_mount, stop):
+        yield _decode_all(block, path)
+
+
+def _blocks(path: Path, since_mount: bool, stop: threading.Event | None) -> Iterator[bytes]:
+    """Blocks of whole lines, which begin as a dispatch log does."""
     start = _newest_mount(path) if since_mount else None
-    for number, (_, text) in enumerate(raw_lines(path, start, stop)):
-        if number == 0 and not text.startswith(b"{"):
+    first = True
+    for block in raw_blocks(path, start, stop):
+        if first and not block.startswith(b"{"):
             raise LogError(
                 f"{path} is not a dispatch log", "Name a file that fusecopy wrote, or the mount point."
             )
-        record = _decode(text, path)
-        if record is not None:
-            yield Line(record, text)
+        first = False
+        yield block
 
 
 def _newest_mount(path: Path) -> Place | None:
-    """Where the newest mount's first header stands.
+    """Where the newest mount's first header stands. Looked for from the end: the log may be long.
 
     A header equal to the one before is the same mount's, written again.
     """
-    header: Header | None = None
+    newest: Header | None = None
     place: Place | None = None
-    for where, text in raw_lines(path):
-        record = _decode(text, path) if b'"header"' in text else None
-        if isinstance(record, Header) and record != header:
-            header, place = record, where
+    for where, text in lines_with(path, HEADER_MARK):
+        record = _decode(text, path)
+        if not isinstance(record, Header):
+            continue
+        if newest is not None and record != newest:
+            break
+        newest, place = record, where
     return place
+
+
+def _decode_all(block: bytes, path: Path) -> list[Record]:
+    """The records of whole lines, without those that are not known here."""
+    try:
+        records: list[Record] = _decoder.decode_lines(block)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        decoded = (_decode(text, path) for text in block[:-1].split(b"\n"))
+        return [record for record in decoded if record is not None]
+    if HEADER_MARK in block:
+        for record in records:
+            _check_schema(_kind_of(record), path)
+    return records
 
 
 def _decode(text: bytes, path: Path) -> Record | None:
@@ -83,9 +122,12 @@ def _decode(text: bytes, path: Path) -> Record | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         _check_schema(_kind(text), path)
         return None
-    if isinstance(record, Header):
-        _check_schema(_Kind("header", record.schema), path)
+    _check_schema(_kind_of(record), path)
     return record
+
+
+def _kind_of(record: Record | None) -> _Kind:
+    return _Kind("header", record.schema) if isinstance(record, Header) else _Kind()
 
 
 def _kind(text: bytes) -> _Kind:

@@ -168,10 +168,11 @@ class Note(msgspec.Struct, frozen=True, tag="note"):
 
 
 class Lost(msgspec.Struct, frozen=True, tag="lost"):
-    """Records that could not be kept (the queue was full), just before this place in the log."""
+    """Records that could not be made or kept (the queue was full), just before this place in the log."""
 
     time: str
     count: int
+    why: str = ""
 
 
 class Totals(msgspec.Struct, frozen=True):

@@ -33,6 +33,13 @@ class Selection:
             and (not self.dispatches or _dispatch(record) in self.dispatches)
         )
 
+    def of(self, records: list[Record]) -> list[Record]:
+        """The records that are wanted."""
+        return records if self == EVERYTHING else [record for record in records if self.wants(record)]
+
+
+EVERYTHING = Selection()
+
 
 def _dispatch(record: Copy | Flow | Tree) -> str:
     if isinstance(record, Copy):

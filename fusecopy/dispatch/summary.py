@@ -1,9 +1,11 @@
 """What a log amounts to: sums by dispatch and path, and by program."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
-from fusecopy.dispatch.records import Copy, Flow, Header, Lost, Record, Requests
+from fusecopy.dispatch.records import Copy, Flow, Header, Lost, Record
 
 
 @dataclass(slots=True)
@@ -32,17 +34,28 @@ class Group:
     requests: int = 0
     duration_us: int = 0
 
-    def add(self, copy: Copy) -> None:
-        """Count one copy."""
-        self.copies += 1
-        self.asked += copy.length
-        self.copied += copy.copied or 0
-        self.shared += copy.shared or 0
-        self.unprovable += copy.shared is None and copy.copied != 0
-        self.rewritten += copy.rewritten or 0
-        self.unmeasured += copy.rewritten is None
-        self.requests += count(copy.requests)
-        self.duration_us += copy.duration_us
+    def add_all(self, copies: Sequence[Copy]) -> None:
+        """Count copies. Field by field, because a sum over one field of many copies runs at C's speed."""
+        self.copies += len(copies)
+        self.asked += sum(map(_length, copies))
+        self.copied += _sum_of_known(map(_copied, copies))
+        shared = list(map(_shared, copies))
+        self.shared += _sum_of_known(shared)
+        if None in shared:
+            self.unprovable += sum(copy.shared is None and copy.copied != 0 for copy in copies)
+        written = list(map(_rewritten, copies))
+        self.rewritten += _sum_of_known(written)
+        self.unmeasured += written.count(None)
+        served = list(map(_requests, copies))
+        self.requests += (
+            sum(map(_copy_requests, served)) + sum(map(_reads, served)) + sum(map(_writes, served))
+        )
+        self.duration_us += sum(map(_duration, copies))
+
+    def add_group(self, other: "Group") -> None:
+        """Count the copies that another group has counted."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(slots=True)
@@ -65,13 +78,23 @@ class Summary:
     lost: int = 0
     passthrough: bool = False
 
-    def add(self, record: Record) -> None:
-        """Count one record."""
-        if isinstance(record, Copy):
-            self.by_path.setdefault((record.dispatch, record.path), Group()).add(record)
-            self.by_program.setdefault(record.comm, Group()).add(record)
-            self.total.add(record)
-        elif isinstance(record, Flow):
+    def add_all(self, records: Iterable[Record]) -> None:
+        """Count records."""
+        alike: defaultdict[tuple[str, str, str], list[Copy]] = defaultdict(list)
+        for record in records:
+            if type(record) is Copy:
+                alike[record.dispatch, record.path, record.comm].append(record)
+            else:
+                self._add_other(record)
+        for (dispatch, path, comm), copies in alike.items():
+            group = Group()
+            group.add_all(copies)
+            self.by_path.setdefault((dispatch, path), Group()).add_group(group)
+            self.by_program.setdefault(comm, Group()).add_group(group)
+            self.total.add_group(group)
+
+    def _add_other(self, record: Record) -> None:
+        if isinstance(record, Flow):
             self.flows += 1
         elif isinstance(record, Lost):
             self.lost += record.count
@@ -79,14 +102,16 @@ class Summary:
             self.passthrough |= record.passthrough
 
 
-def summarise(records: Iterable[Record]) -> Summary:
-    """Sum records up in one pass."""
-    summary = Summary()
-    for record in records:
-        summary.add(record)
-    return summary
+_length = attrgetter("length")
+_copied = attrgetter("copied")
+_shared = attrgetter("shared")
+_rewritten = attrgetter("rewritten")
+_requests = attrgetter("requests")
+_duration = attrgetter("duration_us")
+_copy_requests = attrgetter("copies")
+_reads = attrgetter("reads")
+_writes = attrgetter("writes")
 
 
-def count(requests: Requests) -> int:
-    """How many FUSE requests there were, of any kind."""
-    return requests.copies + requests.reads + requests.writes
+def _sum_of_known(values: Iterable[int | None]) -> int:
+    return sum(filter(None, values))

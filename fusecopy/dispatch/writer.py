@@ -93,8 +93,10 @@ class Writer:
         the queue is full or the writer closed."""
         with self._changed:
             self._tally.add(record)
+            if isinstance(record, Lost):
+                self._lost += record.count
             if self._closing or len(self._queue) >= self._limit:
-                self._dropped += 1
+                self._dropped += not isinstance(record, Lost)
                 return
             self._queue.append(record)
             self._accepted += 1
@@ -184,7 +186,7 @@ class Writer:
         except (TypeError, ValueError) as error:
             logger.error("%s: a record cannot be encoded: %s", self.path, error)
             self._lost += 1
-            lost = Lost(timestamp(), 1)
+            lost = Lost(timestamp(), 1, str(error))
             return lost, _encode(lost)
 
     def _attempt(self, action: Callable[[], Result]) -> Result | None:

@@ -2,8 +2,10 @@
 
 import errno
 import itertools
+import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypedDict
 
 import msgspec
@@ -17,6 +19,7 @@ from fusecopy.dispatch.records import (
     Copy,
     Dispatch,
     Flow,
+    Lost,
     Note,
     Record,
     Requests,
@@ -29,6 +32,8 @@ from fusecopy.observe.caller import UNKNOWN, Caller
 from fusecopy.reporting.flows import Carried, Declined, Reading, Side
 from fusecopy.reporting.treerecords import TreeRecords
 from fusecopy.reporting.undispatched import Undispatched
+
+log = logging.getLogger(__name__)
 
 REMEMBERED = 4096
 """Files whose last copy `user.fusecopy.copy` still tells."""
@@ -71,6 +76,16 @@ class Reporter:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._last: dict[tuple[int, int], Copy] = {}
+
+    @contextmanager
+    def counting_loss(self) -> Iterator[None]:
+        """Whatever raises while a record is made costs that record and no other: it counts as lost, with the
+        reason."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("a record was lost")
+            self._put(Lost(timestamp(), 1, f"{type(error).__name__}: {error}"))
 
     def last_copy(self, file: Destination) -> bytes | None:
         """The record of the last copy into a file, as one line of JSON."""

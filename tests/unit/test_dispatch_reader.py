@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fusecopy.dispatch.reader import current, follow, lines, read
+from fusecopy.dispatch.parts import BLOCK_BYTES
+from fusecopy.dispatch.reader import batches, current, follow, lines, read
 from fusecopy.dispatch.records import Copy, Header, Record
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import LogError
@@ -194,3 +195,30 @@ def test_reading_holds_no_descriptor(tmp_path: Path) -> None:
     assert next(read(path)) == samples.HEADER
     list(current(path))
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_newest_mount_is_found_behind_long_lines_and_many_blocks(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    encode = msgspec.json.encode
+    old, new = samples.header(1), samples.header(2)
+    filler = encode(samples.copy(1, src="x" * 3000)) + b"\n"
+    fillers = 3 * BLOCK_BYTES // len(filler)
+    with log.open("wb") as file:
+        for mount in (old, new):
+            file.write(encode(mount) + b"\n" + filler * fillers)
+            file.write(encode(samples.copy(2, src="y" * (2 * BLOCK_BYTES), dst='"header"')) + b"\n")
+        file.write(encode(new) + b"\n" + filler)
+    found = list(current(log))
+    assert found[0] == new
+    assert old not in found
+    assert len(found) == 1 + fillers + 1 + 1 + 1
+
+
+def test_lines_and_batches_have_the_same_records(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    whole = msgspec.json.encode(samples.copy(1)) + b"\n"
+    for strange in (b"", b"\n", b'{"type":"copy"\n', b'{"type":"later"}\n', b"\xff\n"):
+        log.write_bytes(msgspec.json.encode(samples.header(1)) + b"\n" + whole + strange + whole)
+        stored = list(lines(log))
+        assert [line.record for line in stored] == [record for batch in batches(log) for record in batch]
+        assert [line.text for line in stored][1:] == [whole, whole]

@@ -135,7 +135,7 @@ PROMISED = {
     },
     "Note": {"time": TEXT, "text": TEXT},
     "Policy": {"time": TEXT, "uid": NUMBER, "policy": TEXT},
-    "Lost": {"time": TEXT, "count": NUMBER},
+    "Lost": {"time": TEXT, "count": NUMBER, "why": TEXT},
     "Totals": {
         "copies": "dict[str, int]",
         "bytes": "dict[str, int]",

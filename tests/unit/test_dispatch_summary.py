@@ -6,7 +6,7 @@ import pytest
 
 from fusecopy.dispatch.records import Copy, Flow, Lost, Record, Requests
 from fusecopy.dispatch.selection import Selection
-from fusecopy.dispatch.summary import Group, summarise
+from fusecopy.dispatch.summary import Group, Summary
 from tests import samples
 
 
@@ -47,7 +47,8 @@ LOST = Lost("2026-03-01T06:47:04.000+01:00", 4)
 
 
 def test_summary_adds_up_by_path_and_program() -> None:
-    summary = summarise([_copy(), _copy(comm="install"), FALLBACK, FLOW, LOST, LOST])
+    summary = Summary()
+    summary.add_all([_copy(), _copy(comm="install"), FALLBACK, FLOW, LOST, LOST])
     reflinked = Group(copies=2, asked=200, copied=180, shared=160, rewritten=20, requests=2, duration_us=10)
     spliced = Group(copies=1, asked=100, copied=90, unprovable=1, unmeasured=1, requests=6, duration_us=5)
     assert summary.by_path == {

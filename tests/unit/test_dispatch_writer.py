@@ -18,6 +18,8 @@ from fusecopy.dispatch.reader import current, read
 from fusecopy.dispatch.records import Copy, Footer, Header, Lost, Policy, Record, Totals
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import LogError
+from fusecopy.reporting.reports import Reporter
+from fusecopy.reporting.undispatched import Undispatched
 from tests import samples
 
 
@@ -335,3 +337,21 @@ def test_writer_refuses_what_cannot_be_a_log(tmp_path: Path, where: str) -> None
         path = Path("/proc/self/nowhere/log")
     with pytest.raises(LogError, match=f"{path}: the dispatch log cannot be written"):
         Writer(path, samples.HEADER)
+
+
+def test_a_record_that_could_not_be_made_counts_as_lost_and_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = Writer(tmp_path / "log", samples.HEADER)
+    reporter = Reporter(writer.put, Undispatched("/nowhere"))
+    with reporter.counting_loss():
+        raise ValueError("of whatever kind")
+    with reporter.counting_loss():
+        writer.put(samples.copy(1))
+    writer.close()
+    events = list(read(tmp_path / "log"))
+    lost = [record for record in events if isinstance(record, Lost)]
+    assert [(record.count, record.why) for record in lost] == [(1, "ValueError: of whatever kind")]
+    assert isinstance(events[-1], Footer)
+    assert events[-1].lost == writer.lost == 1
+    assert "a record was lost" in caplog.text
