@@ -11,6 +11,7 @@
       NotSharedError            20   a copy exists but does not share its extents
       StrictError               21   only a reflink was wanted and it could not be had
       LogError                  22   the dispatch log is unreadable or of a newer schema
+      RequirementError          23   something that doctor --require names does not work here
 
 These numbers are a promise to scripts; tests/unit/test_errors.py pins them.
 """
@@ -33,6 +34,7 @@ class Exit(IntEnum):
     NOT_SHARED = 20
     STRICT = 21
     LOG = 22
+    REQUIREMENT = 23
 
 
 class FusecopyError(Exception):
@@ -112,3 +114,9 @@ class LogError(FusecopyError):
     """The dispatch log is unreadable or of a newer schema."""
 
     exit_status = Exit.LOG
+
+
+class RequirementError(FusecopyError):
+    """Something that doctor --require names does not work here."""
+
+    exit_status = Exit.REQUIREMENT

@@ -66,6 +66,29 @@ def test_filesystems_that_share(sharing_backing: Path) -> None:
     assert os.listdir(sharing_backing) == []
 
 
+def test_requirements_that_hold(sharing_backing: Path) -> None:
+    code, out, err = doctor("--require", "reflink,Dedupe,fiemap,open-files", sharing_backing)
+    assert (code, err) == (Exit.OK, "")
+    assert out.startswith("filesystem ")
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_requirements_that_do_not_hold(ext4: Path, form: list[str]) -> None:
+    code, out, err = doctor("--require", "fiemap,reflink,copy_file_range", *form, ext4)
+    assert code == Exit.REQUIREMENT
+    assert "reflink (missing), copy_file_range (limited)" in err
+    assert "FIEMAP" not in err
+    assert "FICLONERANGE is refused" in out
+
+
+@pytest.mark.parametrize("required", ["reflinks", "", "kernel,,cp", "dedupe"])
+def test_requirements_that_are_not_known(required: str) -> None:
+    """What a directory can do is not known without one."""
+    code, _, err = doctor("--require", required)
+    assert code == Exit.USAGE
+    assert "nothing here is called" in err
+
+
 @pytest.mark.loop
 def test_another_block_size(tmp_path: Path) -> None:
     with loopfs.mounted("xfs", tmp_path, mkfs=("-b", "size=1024")) as point:

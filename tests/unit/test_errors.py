@@ -18,6 +18,7 @@ STATUSES = {
     "NOT_SHARED": 20,
     "STRICT": 21,
     "LOG": 22,
+    "REQUIREMENT": 23,
 }
 
 CLASSES = {
@@ -32,6 +33,7 @@ CLASSES = {
     "NotSharedError": 20,
     "StrictError": 21,
     "LogError": 22,
+    "RequirementError": 23,
 }
 
 
