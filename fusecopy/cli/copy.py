@@ -188,9 +188,9 @@ def _carry_here(files: Files, how: str, names: str) -> Done:
         attempts += outcome.attempts
         copied, complete = copied + outcome.copied, outcome.complete
         if outcome.errno:
-            reason = refusal.explain(rest, ladder.HOWS[how][-1], outcome.errno)
-            code = errnos.name(outcome.errno)
-            _fail(how, f"{names}: {code}", copied, reason.cause, reason.remedy)
+            reason = refusal.explain_outcome(rest, outcome)
+            cause, remedy = (reason.cause, reason.remedy) if reason else ("", "")
+            _fail(how, f"{names}: {errnos.name(outcome.errno)}", copied, cause, remedy)
     return _proven(files, records.Outcome(tuple(attempts), copied, 0, complete=True))
 
 
@@ -199,7 +199,7 @@ def _proven(files: Files, outcome: records.Outcome) -> Done:
     sharing = prove(request, outcome)
     shared = None if sharing.unprovable else sharing.shared
     paths = {str(path): count for path, count in outcome.carried().items()}
-    return Done(outcome.copied, paths, shared, rewritten(request, outcome, sharing))
+    return Done(outcome.copied, paths, shared, rewritten(outcome.copied, sharing))
 
 
 def _fail(how: str, what: str, copied: int, cause: str | None, remedy: str | None) -> NoReturn:

@@ -17,6 +17,7 @@ class _Lib:
     FC_NOT_SHARED: int
     FC_HOLE: int
     FC_UNPROVABLE: int
+    FC_ENCODED: int
     FC_STATES: int
     FC_DONE: int
     FC_GONE: int
@@ -28,6 +29,7 @@ class _Lib:
     def fc_dedupe_range(
         self, source: int, offset_in: int, length: int, destination: int, offset_out: int, deduped: Any
     ) -> int: ...
+    def fc_gives_places(self, fd: int) -> bool: ...
     def fc_fiemap(self, fd: int, start: int, length: int, flags: int, extents: Any) -> int: ...
     def fc_begin(
         self,
@@ -38,6 +40,7 @@ class _Lib:
         offset_out: int,
         length: int,
         fiemap_flags: int,
+        equal: bool,
     ) -> None: ...
     def fc_next_part(self, walk: Any, part: Any) -> int: ...
     def fc_totals(
@@ -48,6 +51,7 @@ class _Lib:
         offset_out: int,
         length: int,
         fiemap_flags: int,
+        equal: bool,
         totals: Any,
     ) -> int: ...
     def fc_look(self, source: int, destination: int, files: Any) -> int: ...
@@ -74,6 +78,7 @@ class _Lib:
         found: Any,
     ) -> int: ...
     def fc_syncfs(self, fd: int) -> int: ...
+    def fc_born(self, fd: int) -> int: ...
 
 class _FFI:
     def new(self, declaration: str, init: Any = None) -> Any: ...

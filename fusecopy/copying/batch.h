@@ -11,7 +11,8 @@ enum { FC_DONE, FC_GONE, FC_LEFT, FC_REFUSED };
 /* What became of one file; times are CLOCK_MONOTONIC. */
 struct fc_cloned {
     int state;
-    uint64_t device, ino, size;         /* the clone's */
+    uint64_t device, ino, size; /* the clone's */
+    int64_t born_ns;            /* likewise, or 0 */
     uint64_t shared, holes, unprovable; /* bytes of it, by FIEMAP while both files were open */
     int64_t begun_ns, ended_ns;
 };
@@ -29,7 +30,7 @@ static void fc_prove_clone(int source, int destination, struct fc_cloned *c)
 {
     uint64_t totals[FC_STATES];
 
-    if (fc_totals(source, 0, destination, 0, c->size, 0, totals) < 0) {
+    if (fc_totals(source, 0, destination, 0, c->size, 0, true, totals) < 0) {
         c->unprovable = c->size;
         return;
     }
@@ -48,6 +49,7 @@ static int fc_finish_clone(int source, int destination, const struct fc_entry *e
         return -errno;
     c->device = now.st_dev;
     c->ino = now.st_ino;
+    c->born_ns = fc_born(destination);
     c->size = now.st_size;
     error = fc_give_attributes(source, destination, e, &now);
     if (error < 0)

@@ -17,13 +17,15 @@ class Cloned(NamedTuple):
     Attributes:
         path: of source and clone, relative to the tree's top.
         device, ino: st_dev and st_ino of the clone.
-        size, shared, holes, unprovable: bytes; all are unprovable where the backing has no FIEMAP.
+        born_ns: when it was made, which tells it from a later file of its inode number; 0 where that is not kept.
+        size, shared, holes, unprovable: bytes; all are unprovable where FIEMAP proves nothing.
         begun_ns, ended_ns: CLOCK_MONOTONIC.
     """
 
     path: bytes
     device: int
     ino: int
+    born_ns: int
     size: int
     shared: int
     holes: int
@@ -79,6 +81,7 @@ def _cloned(path: bytes, one: Any) -> Cloned:
         path,
         one.device,
         one.ino,
+        one.born_ns,
         one.size,
         one.shared,
         one.holes,

@@ -25,6 +25,7 @@ CDEF = """
 #define FC_NOT_SHARED ...
 #define FC_HOLE ...
 #define FC_UNPROVABLE ...
+#define FC_ENCODED ...
 #define FC_STATES ...
 #define FC_DONE ...
 #define FC_GONE ...
@@ -39,6 +40,7 @@ struct fc_entry {
 struct fc_cloned {
     int state;
     uint64_t device, ino, size;
+    int64_t born_ns;
     uint64_t shared, holes, unprovable;
     int64_t begun_ns, ended_ns;
 };
@@ -69,12 +71,13 @@ struct fc_files {
     int same;
 };
 
+bool fc_gives_places(int fd);
 int fc_fiemap(int fd, uint64_t start, uint64_t length, uint32_t flags, struct fiemap_extent *extents);
 void fc_begin(struct fc_walk *walk, int source, uint64_t offset_in, int destination, uint64_t offset_out,
-              uint64_t length, uint32_t fiemap_flags);
+              uint64_t length, uint32_t fiemap_flags, bool equal);
 int fc_next_part(struct fc_walk *walk, struct fc_part *part);
 int fc_totals(int source, uint64_t offset_in, int destination, uint64_t offset_out, uint64_t length,
-              uint32_t fiemap_flags, uint64_t *totals);
+              uint32_t fiemap_flags, bool equal, uint64_t *totals);
 
 static int fc_clone_range(int source, uint64_t offset_in, uint64_t length, int destination,
                           uint64_t offset_out);
@@ -95,6 +98,7 @@ static int fc_drop_acls(int fd);
 static int fc_clone_files(int from, int to, const char *names, int count, uint64_t largest, int64_t budget_ns,
                           struct fc_cloned *found);
 static int fc_syncfs(int fd);
+static int64_t fc_born(int fd);
 """
 
 SOURCE = """
@@ -221,6 +225,16 @@ static int fc_inode_flags(int fd, uint32_t *flags)
 static int fc_syncfs(int fd)
 {
     return syncfs(fd) < 0 ? -errno : 0;
+}
+
+/* When the file was made (Linux 4.11), which tells it from a later one of its inode number; 0 where that is not kept. */
+static int64_t fc_born(int fd)
+{
+    struct statx st;
+
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) < 0 || !(st.stx_mask & STATX_BTIME))
+        return 0;
+    return st.stx_btime.tv_sec * 1000000000LL + st.stx_btime.tv_nsec;
 }
 
 #include "tree.h"

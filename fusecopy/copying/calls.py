@@ -79,29 +79,37 @@ def fiemap(fd: int, offset: int, length: int, flags: int) -> list[Extent]:
     return [Extent(e.fe_logical, e.fe_physical, e.fe_length, e.fe_flags) for e in found[0:count]]
 
 
+def gives_places(fd: int) -> bool:
+    """Whether FIEMAP of a file proves anything: its filesystem is one of those known to tell places that are
+    equal where storage is."""
+    return bool(lib.fc_gives_places(fd))
+
+
 def compare(
-    source: int, offset_in: int, destination: int, offset_out: int, length: int, flags: int
+    source: int, offset_in: int, destination: int, offset_out: int, length: int, flags: int, equal: bool
 ) -> list[int]:
     """How many bytes of a destination range are in which state against the source's, by FC_*.
 
     Args:
         flags: FIEMAP_FLAG_*, for both files.
+        equal: the bytes are known to be equal, as the one range was copied to the other just now.
     """
     totals = ffi.new("uint64_t[]", lib.FC_STATES)
-    check(lib.fc_totals(source, offset_in, destination, offset_out, length, flags, totals))
+    check(lib.fc_totals(source, offset_in, destination, offset_out, length, flags, equal, totals))
     return ffi.unpack(totals, lib.FC_STATES)
 
 
 def compared(
     source: int, offset_in: int, destination: int, offset_out: int, length: int, flags: int
 ) -> Iterator[tuple[int, int, int, int]]:
-    """The same part by part: where it begins in the range, its length, FC_* and FIEMAP_EXTENT_*.
+    """The same part by part, of bytes of which nothing is known: where it begins in the range, its length, FC_*
+    and FIEMAP_EXTENT_*.
 
     Args:
         source: -1 where nothing can be shared with it.
     """
     walk, part = ffi.new("struct fc_walk *"), ffi.new("struct fc_part *")
-    lib.fc_begin(walk, source, offset_in, destination, offset_out, length, flags)
+    lib.fc_begin(walk, source, offset_in, destination, offset_out, length, flags, False)
     while check(lib.fc_next_part(walk, part)):
         yield part.offset, part.length, part.state, part.flags
 
@@ -126,6 +134,12 @@ def inode_flags(fd: int) -> int:
     flags = ffi.new("uint32_t *")
     check(lib.fc_inode_flags(fd, flags))
     return int(flags[0])
+
+
+def born_ns(fd: int) -> int:
+    """When a file was made, as its filesystem keeps it (statx, Linux 4.11); 0 where it does not. Together with
+    st_dev and st_ino it names one file for good: an inode number is used again."""
+    return int(lib.fc_born(fd))
 
 
 def syncfs(fd: int) -> None:

@@ -108,7 +108,7 @@ class Proof(str, Enum):
     WRITTEN = "written"
     """Every byte was moved by a write, so nothing can be shared by this copy."""
     UNPROVABLE = "unprovable"
-    """The backing does not say: no FIEMAP, or the data lies inside metadata."""
+    """The backing does not say: its FIEMAP proves nothing, or the data lies inside metadata."""
 
     __hash__ = str.__hash__
     __str__ = str.__str__
@@ -120,7 +120,8 @@ class Sharing(NamedTuple):
     Attributes:
         shared: bytes proven to lie in the same extents as the source, both flagged shared.
         holes: bytes of the range that lie in holes of the destination and occupy nothing.
-        unprovable: bytes of which nothing can be said (inline, unknown location).
+        unprovable: bytes of which nothing can be said (no places, inline, compressed). The rest of the range
+            lies in extents of its own.
         proof: how this is known.
         reason: in a few words why bytes are unprovable; empty where none are.
     """

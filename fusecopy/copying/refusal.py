@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fusecopy.copying import errnos
 from fusecopy.copying.facts import Facts
-from fusecopy.copying.records import Path, Refusal, Request
+from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request
 
 
 class _Rule(NamedTuple):
@@ -38,6 +38,31 @@ def explain(request: Request, path: Path, code: int) -> Refusal:
     except OSError as error:
         return Refusal(code, f"{path} gave {name}, and looking for the cause failed: {error.strerror}.", "")
     return found or Refusal(code, f"{path} gave {name}; no cause known here fits the two files.", "")
+
+
+def explain_outcome(request: Request, outcome: Outcome) -> Refusal | None:
+    """Why a copy ended with an errno: by the attempt that ended it. Where it went well, why the first path that
+    failed did: for a reflink that was not to be had, what every user asks. None where nothing failed."""
+    if not outcome.errno:
+        failed = next((attempt for attempt in outcome.attempts if attempt.errno), None)
+        return _of_attempt(request, failed, failed.errno) if failed else None
+    # The last attempt may have no errno of its own: differing content ends a dedupe so. What is refused before
+    # any attempt, the call itself is refused.
+    if outcome.attempts:
+        return _of_attempt(request, outcome.attempts[-1], outcome.errno)
+    return explain(request, Path.COPY_FILE_RANGE, outcome.errno)
+
+
+def _of_attempt(request: Request, attempt: Attempt, code: int) -> Refusal:
+    """Of what the attempt had still to carry: the errno is about that."""
+    rest = Request(
+        request.source,
+        request.destination,
+        attempt.offset_in + attempt.carried,
+        attempt.offset_out + attempt.carried,
+        attempt.length - attempt.carried,
+    )
+    return explain(rest, attempt.path, code)
 
 
 def known(request: Request, path: Path, code: int) -> Refusal | None:

@@ -4,10 +4,37 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 
 /* Of these FIEMAP gives no place on the device. */
 #define UNTOLD (FIEMAP_EXTENT_DATA_INLINE | FIEMAP_EXTENT_UNKNOWN)
+
+/* Extents of which only one has this are two, whatever place is given. */
+#define KINDS (FIEMAP_EXTENT_ENCODED | FIEMAP_EXTENT_UNWRITTEN | FIEMAP_EXTENT_DATA_INLINE)
+
+/*
+ * Whether FIEMAP of a file tells places that are equal where storage is: the one list of filesystems whose answers
+ * prove anything. CIFS answers with the file's own offsets, a stacked filesystem with places on a device below, and of
+ * those with several devices some do not say which one is meant. Add a filesystem when its fiemap has been read or
+ * measured, not because it answers. EXT4's number is that of ext2 and ext3 too.
+ */
+bool fc_gives_places(int fd)
+{
+    struct statfs st;
+
+    if (fstatfs(fd, &st) < 0)
+        return false;
+    switch ((uint32_t)st.f_type) {
+    case BTRFS_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case EXT4_SUPER_MAGIC:
+        return true;
+    default:
+        return false;
+    }
+}
 
 /* The number of extents that touch the range, at most EXTENTS_PER_CALL. */
 int fc_fiemap(int fd, uint64_t start, uint64_t length, uint32_t flags, struct fiemap_extent *extents)
@@ -39,10 +66,12 @@ static void begin(struct fc_side *side, int fd, uint64_t offset, uint64_t length
     side->exhausted = fd < 0;
 }
 
-/* Without a source (-1) it is one hole. */
+/* Without a source (-1) it is one hole. `equal`: the bytes are, so that one compressed extent is as good as one place. */
 void fc_begin(struct fc_walk *walk, int source, uint64_t offset_in, int destination, uint64_t offset_out,
-              uint64_t length, uint32_t fiemap_flags)
+              uint64_t length, uint32_t fiemap_flags, bool equal)
 {
+    walk->gives_places = fc_gives_places(destination) && (source < 0 || fc_gives_places(source));
+    walk->equal = equal;
     walk->at = 0;
     walk->length = length;
     begin(&walk->source, source, offset_in, length, fiemap_flags);
@@ -109,17 +138,31 @@ static uint64_t place(const struct fc_side *side, uint64_t at)
     return extent->fe_physical + (side->offset + at - extent->fe_logical);
 }
 
-static uint32_t compare(const struct fc_side *source, const struct fc_side *destination, uint64_t at)
+/*
+ * Of a compressed extent FIEMAP shows where the whole begins, wherever in it a file does (btrfs, Linux 5.10 to 7.2): bytes
+ * 64K to 128K of it, cloned to offset 0 of another file, have the place of its bytes 0 to 64K. So one place then means
+ * one extent, and shared bytes only where these are known to be equal.
+ */
+static uint32_t compare(const struct fc_walk *walk)
 {
+    const struct fc_side *source = &walk->source, *destination = &walk->destination;
     uint32_t one = source->extent.fe_flags, other = destination->extent.fe_flags;
 
-    if (source->hole || (one | other) & FIEMAP_EXTENT_DELALLOC)
+    if (source->hole || (one | other) & FIEMAP_EXTENT_DELALLOC || (one ^ other) & KINDS)
         return FC_NOT_SHARED;
     if ((one | other) & UNTOLD)
         return FC_UNPROVABLE;
-    if ((one ^ other) & FIEMAP_EXTENT_ENCODED || !(one & other & FIEMAP_EXTENT_SHARED))
+    if (!(one & other & FIEMAP_EXTENT_SHARED) || place(source, walk->at) != place(destination, walk->at))
         return FC_NOT_SHARED;
-    return place(source, at) == place(destination, at) ? FC_SHARED : FC_NOT_SHARED;
+    return one & FIEMAP_EXTENT_ENCODED && !walk->equal ? FC_ENCODED : FC_SHARED;
+}
+
+/* All that is left, where FIEMAP proves nothing. */
+static int rest(struct fc_walk *walk, struct fc_part *part)
+{
+    *part = (struct fc_part){ .offset = walk->at, .length = walk->length - walk->at, .state = FC_UNPROVABLE };
+    walk->at = walk->length;
+    return part->length > 0;
 }
 
 /* 1 and the next part, 0 at the range's end, or -errno. Neighbours within one extent that are alike are one
@@ -129,6 +172,8 @@ int fc_next_part(struct fc_walk *walk, struct fc_part *part)
     struct fc_side *source = &walk->source, *destination = &walk->destination;
     uint64_t number = 0;
 
+    if (!walk->gives_places)
+        return rest(walk, part);
     memset(part, 0, sizeof *part);
     part->offset = walk->at;
     while (walk->at < walk->length) {
@@ -141,7 +186,7 @@ int fc_next_part(struct fc_walk *walk, struct fc_part *part)
             return error;
         end = destination->piece_end;
         if (!destination->hole) {
-            state = compare(source, destination, walk->at);
+            state = compare(walk);
             end = source->piece_end < end ? source->piece_end : end;
         }
         if (part->length && (destination->piece_number != number || state != part->state))
@@ -157,14 +202,14 @@ int fc_next_part(struct fc_walk *walk, struct fc_part *part)
 
 /* The bytes of the range in each state. 0 or -errno. */
 int fc_totals(int source, uint64_t offset_in, int destination, uint64_t offset_out, uint64_t length,
-              uint32_t fiemap_flags, uint64_t totals[FC_STATES])
+              uint32_t fiemap_flags, bool equal, uint64_t totals[FC_STATES])
 {
     struct fc_walk walk;
     struct fc_part part;
     int more;
 
     memset(totals, 0, FC_STATES * sizeof *totals);
-    fc_begin(&walk, source, offset_in, destination, offset_out, length, fiemap_flags);
+    fc_begin(&walk, source, offset_in, destination, offset_out, length, fiemap_flags, equal);
     while ((more = fc_next_part(&walk, &part)) > 0)
         totals[part.state] += part.length;
     return more;

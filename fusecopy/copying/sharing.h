@@ -9,7 +9,8 @@
 
 #define EXTENTS_PER_CALL 128
 
-enum { FC_SHARED, FC_NOT_SHARED, FC_HOLE, FC_UNPROVABLE, FC_STATES };
+/* FC_ENCODED: in one compressed extent, of which FIEMAP does not tell which bytes. */
+enum { FC_SHARED, FC_NOT_SHARED, FC_HOLE, FC_UNPROVABLE, FC_ENCODED, FC_STATES };
 
 /* A part of the destination's range that lies in one extent or hole of it; offset counts from the range's
  * beginning, flags are those of the destination's extent. */
@@ -39,17 +40,20 @@ struct fc_side {
 };
 
 struct fc_walk {
+    bool gives_places; /* the filesystem of both */
+    bool equal;        /* the bytes of the two ranges are known to be equal, because the one was copied just now */
     uint64_t at;
     uint64_t length;
     struct fc_side source;
     struct fc_side destination;
 };
 
+bool fc_gives_places(int fd);
 int fc_fiemap(int fd, uint64_t start, uint64_t length, uint32_t flags, struct fiemap_extent *extents);
 void fc_begin(struct fc_walk *walk, int source, uint64_t offset_in, int destination, uint64_t offset_out,
-              uint64_t length, uint32_t fiemap_flags);
+              uint64_t length, uint32_t fiemap_flags, bool equal);
 int fc_next_part(struct fc_walk *walk, struct fc_part *part);
 int fc_totals(int source, uint64_t offset_in, int destination, uint64_t offset_out, uint64_t length,
-              uint32_t fiemap_flags, uint64_t totals[FC_STATES]);
+              uint32_t fiemap_flags, bool equal, uint64_t totals[FC_STATES]);
 
 #endif

@@ -1,5 +1,6 @@
 """Which bytes of a copy lie in the extents of their source: proven by FIEMAP, or said to be unprovable."""
 
+import errno
 import os
 from collections.abc import Iterable
 from enum import Enum
@@ -14,7 +15,14 @@ from fusecopy.copying.records import Attempt, Outcome, Path, Proof, Request, Sha
 _MOVING = frozenset({Path.SPLICE, Path.SENDFILE, Path.READWRITE})
 _SHARING = frozenset({Path.REFLINK, Path.DEDUPE})
 
+_WEAKEST_FIRST = (Proof.UNPROVABLE, Proof.FIEMAP, Proof.WRITTEN)
+
 _TO_THE_END = (1 << 64) - 1
+
+NO_PLACES = "the filesystem does not tell where on a device files lie"
+INLINE = "inline in metadata"
+ENCODED = "in one compressed extent, of which FIEMAP does not tell which bytes"
+"""Why bytes are unprovable."""
 
 
 class State(str, Enum):
@@ -69,96 +77,163 @@ _TRAITS = {
 
 def prove(request: Request, outcome: Outcome) -> Sharing:
     """How much of what `outcome` copied is shared now. Where only writes moved bytes no FIEMAP is asked."""
-    range_ = (request.source, request.offset_in, request.destination, request.offset_out, outcome.copied)
-    paths = {attempt.path for attempt in outcome.attempts if attempt.carried}
-    if paths and paths <= _SHARING:
+    return total([_proof(request, attempt) for attempt in outcome.attempts if attempt.carried])
+
+
+def _proof(request: Request, attempt: Attempt) -> Sharing:
+    """The same of what one attempt carried."""
+    if attempt.path in _MOVING:
+        return _written(request.destination, attempt.offset_out, attempt.carried)
+    range_ = (request.source, attempt.offset_in, request.destination, attempt.offset_out, attempt.carried)
+    if attempt.path in _SHARING:
         # The ioctl has written out what it shares before (generic_remap_file_range_prep, Linux 6.1 to 7.2).
-        return _look(*range_, 0)
-    if not paths.isdisjoint(_SHARING):
-        # The kernel shared something, so they lie on one filesystem and a first look would only find it.
-        return _look(*range_, lib.FIEMAP_FLAG_SYNC)
-    if paths <= _MOVING:
-        holes = hole_bytes(request.destination, request.offset_out, outcome.copied)
-        return Sharing(0, holes, 0, Proof.WRITTEN)
-    return shared_bytes(*range_)
+        return _look(*range_, 0, equal=True)
+    return _shared(*range_, equal=True)
+
+
+def total(found: Iterable[Sharing]) -> Sharing:
+    """What several proofs come to; as a whole it is as good as the weakest."""
+    parts = list(found)
+    if len(parts) == 1:
+        return parts[0]
+    return Sharing(
+        sum(part.shared for part in parts),
+        sum(part.holes for part in parts),
+        sum(part.unprovable for part in parts),
+        next((proof for proof in _WEAKEST_FIRST for part in parts if part.proof is proof), Proof.WRITTEN),
+        next((part.reason for part in parts if part.reason), ""),
+    )
+
+
+def rewritten(copied: int, sharing: Sharing) -> int | None:
+    """Bytes of a copy that were physically written again: those that neither lie in the source's extents nor in
+    holes. None where some are unprovable.
+
+    Args:
+        sharing: what is known of all the `copied` bytes.
+    """
+    return None if sharing.unprovable else copied - sharing.shared - sharing.holes
 
 
 def shared_bytes(source: int, offset_in: int, destination: int, offset_out: int, length: int) -> Sharing:
-    """How much of a destination range lies in the extents of the source range, block for block.
+    """How much of a destination range lies in the extents of the source range, block for block, whatever bytes
+    they hold: what only lies in one compressed extent is unprovable.
 
     A clone is visible in FIEMAP at once, but extents still being written may show their old place. So
     whatever looks shared is looked at again after the kernel has written both files out (FIEMAP_FLAG_SYNC).
     """
+    return _shared(source, offset_in, destination, offset_out, length, equal=False)
+
+
+def _shared(
+    source: int, offset_in: int, destination: int, offset_out: int, length: int, *, equal: bool
+) -> Sharing:
     if not filesystems.same(source, destination):
+        if not (calls.gives_places(source) and calls.gives_places(destination)):
+            return _nothing_known(length, NO_PLACES)  # the one may lie on the other, or both on one server
         # Block numbers of two filesystems may be equal by chance.
-        return Sharing(0, hole_bytes(destination, offset_out, length), 0, Proof.WRITTEN)
-    found = _look(source, offset_in, destination, offset_out, length, 0)
-    if not found.shared:
+        return _written(destination, offset_out, length)
+    range_ = (source, offset_in, destination, offset_out, length)
+    found = _look(*range_, 0, equal=equal)
+    if length == found.unprovable or not found.shared + found.unprovable:
         return found
-    return _look(source, offset_in, destination, offset_out, length, lib.FIEMAP_FLAG_SYNC)
+    return _look(*range_, lib.FIEMAP_FLAG_SYNC, equal=equal)
 
 
-def _look(source: int, offset_in: int, destination: int, offset_out: int, length: int, flags: int) -> Sharing:
+def _written(destination: int, offset: int, length: int) -> Sharing:
+    return Sharing(0, hole_bytes(destination, offset, length), 0, Proof.WRITTEN)
+
+
+def _nothing_known(length: int, reason: str) -> Sharing:
+    return Sharing(0, 0, length, Proof.UNPROVABLE, reason)
+
+
+def _look(
+    source: int, offset_in: int, destination: int, offset_out: int, length: int, flags: int, *, equal: bool
+) -> Sharing:
     try:
-        totals = calls.compare(source, offset_in, destination, offset_out, length, flags)
+        totals = calls.compare(source, offset_in, destination, offset_out, length, flags, equal)
     except OSError as error:
-        return Sharing(0, 0, length, Proof.UNPROVABLE, no_fiemap(error))
-    return _by_fiemap(totals[lib.FC_SHARED], totals[lib.FC_HOLE], totals[lib.FC_UNPROVABLE])
+        return _nothing_known(length, no_fiemap(error))
+    unprovable = totals[lib.FC_UNPROVABLE] + totals[lib.FC_ENCODED]
+    reason = _reason(destination, totals[lib.FC_ENCODED]) if unprovable else ""
+    proof = Proof.UNPROVABLE if reason == NO_PLACES else Proof.FIEMAP
+    return Sharing(totals[lib.FC_SHARED], totals[lib.FC_HOLE], unprovable, proof, reason)
+
+
+def _reason(destination: int, encoded: int) -> str:
+    """Why bytes are unprovable although FIEMAP answers."""
+    if not calls.gives_places(destination):
+        return NO_PLACES
+    return ENCODED if encoded else INLINE
 
 
 def parts(source: int, offset_in: int, destination: int, offset_out: int, length: int) -> list[Part]:
     """The whole of a destination range, extent by extent and hole by hole, after both files were written out.
 
-    Of a compressed extent FIEMAP tells where the whole begins, so of its bytes "shared" means that the source
-    has them in the same extent.
+    Of a compressed extent FIEMAP tells where the whole begins, so bytes in one are shared if they are equal too,
+    for which they are read.
+
+    Args:
+        source, destination: open for reading.
 
     Raises:
-        OSError: EOPNOTSUPP or ENOTTY where the destination's filesystem has no FIEMAP.
+        OSError: EOPNOTSUPP or ENOTTY where the destination's filesystem has no FIEMAP, EIO where bytes cannot be
+            read.
     """
-    known = source if filesystems.same(source, destination) else -1
+    same = filesystems.same(source, destination)
+    if not same and not calls.gives_places(source):
+        return [Part(0, length, State.UNPROVABLE, 0)] if length else []
+    known = source if same else -1
     found = calls.compared(known, offset_in, destination, offset_out, length, lib.FIEMAP_FLAG_SYNC)
-    return [Part(at, count, _STATES[state], flags) for at, count, state, flags in found]
+    made: list[Part] = []
+    for at, count, state, flags in found:
+        if state == lib.FC_ENCODED:
+            made += _read(source, offset_in, destination, offset_out, Part(at, count, State.SHARED, flags))
+        else:
+            made.append(Part(at, count, _STATES[state], flags))
+    return made
+
+
+def _read(source: int, offset_in: int, destination: int, offset_out: int, part: Part) -> list[Part]:
+    """A part that lies in one compressed extent (128 KiB at most), neighbouring blocks alike as one: shared
+    where the bytes are equal."""
+    one = os.pread(source, part.length, offset_in + part.offset)
+    other = os.pread(destination, part.length, offset_out + part.offset)
+    if len(one) != part.length or len(other) != part.length:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    if one == other:
+        return [part]
+    found: list[Part] = []
+    block = calls.block_size(destination)
+    at = 0
+    while at < part.length:
+        end = min(at + block - (offset_out + part.offset + at) % block, part.length)
+        state = State.SHARED if one[at:end] == other[at:end] else State.NOT_SHARED
+        if found and found[-1].state is state:
+            found[-1] = found[-1]._replace(length=found[-1].length + end - at)
+        else:
+            found.append(Part(part.offset + at, end - at, state, part.flags))
+        at = end
+    return found
 
 
 def summed(found: Iterable[Part]) -> Sharing:
     """What the parts of a range come to."""
     totals = dict.fromkeys(State, 0)
+    untold = False
     for part in found:
         totals[part.state] += part.length
-    return _by_fiemap(totals[State.SHARED], totals[State.HOLE], totals[State.UNPROVABLE])
-
-
-def _by_fiemap(shared: int, holes: int, unprovable: int) -> Sharing:
-    return Sharing(shared, holes, unprovable, Proof.FIEMAP, "inline in metadata" if unprovable else "")
+        untold = untold or (part.state is State.UNPROVABLE and not part.flags)
+    unprovable = totals[State.UNPROVABLE]
+    reason = "" if not unprovable else NO_PLACES if untold else INLINE
+    proof = Proof.UNPROVABLE if untold else Proof.FIEMAP
+    return Sharing(totals[State.SHARED], totals[State.HOLE], unprovable, proof, reason)
 
 
 def no_fiemap(error: OSError) -> str:
     """Why nothing is provable, in a few words."""
     return f"no FIEMAP: {os.strerror(error.errno or 0)}"
-
-
-def rewritten(request: Request, outcome: Outcome, sharing: Sharing) -> int | None:
-    """Bytes of the copy that were physically written again; None where that cannot be known.
-
-    Args:
-        sharing: what `prove` said of the same request and outcome.
-    """
-    total = 0
-    for attempt in outcome.attempts:
-        if attempt.path in _MOVING:
-            total += attempt.carried - hole_bytes(request.destination, attempt.offset_out, attempt.carried)
-        elif attempt.path is Path.COPY_FILE_RANGE and attempt.carried:
-            part = sharing if attempt.carried == outcome.copied else _sharing_of(request, attempt)
-            if part.unprovable:
-                return None
-            total += attempt.carried - part.shared - part.holes
-    return total
-
-
-def _sharing_of(request: Request, attempt: Attempt) -> Sharing:
-    return shared_bytes(
-        request.source, attempt.offset_in, request.destination, attempt.offset_out, attempt.carried
-    )
 
 
 def extents(fd: int, offset: int, length: int, sync: bool) -> list[Extent]:

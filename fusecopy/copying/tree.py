@@ -19,7 +19,7 @@ from fusecopy.copying.entries import DIRECTORY, Source, create_directory, drop_a
 from fusecopy.copying.ladder import Ladder, carry
 from fusecopy.copying.limits import Budget
 from fusecopy.copying.records import Attempt, Copied, Outcome, Path, Refusal, Request
-from fusecopy.copying.refusal import explain
+from fusecopy.copying.refusal import explain_outcome
 from fusecopy.copying.work import Work
 
 THREADS = min(4, len(os.sched_getaffinity(0)))
@@ -340,11 +340,5 @@ class Tree:
             attempts += outcome.attempts
             copied, complete = copied + outcome.copied, outcome.complete
             if outcome.errno:
-                raise TreeError(path, outcome.errno, _refusal(rest, outcome))
+                raise TreeError(path, outcome.errno, explain_outcome(rest, outcome))
         return Outcome(tuple(attempts), copied, 0, complete=True)
-
-
-def _refusal(request: Request, outcome: Outcome) -> Refusal:
-    """Why the last path failed: the errno is its."""
-    path = outcome.attempts[-1].path if outcome.attempts else Path.COPY_FILE_RANGE
-    return explain(request, path, outcome.errno)
