@@ -20,7 +20,7 @@ class Backing:
         filesystem: the kernel's name of it ("btrfs"), or "unknown".
         block_size: bytes; what a clone's offsets must be multiples of.
         reflink: FICLONERANGE works from one file to another here.
-        fiemap: FIEMAP works, so that sharing can be proven.
+        fiemap: FIEMAP answers; whether that proves anything calls.gives_places tells.
         holes: SEEK_HOLE finds a hole.
         readonly: mounted read-only.
     """

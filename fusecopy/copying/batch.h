@@ -12,7 +12,7 @@ enum { FC_DONE, FC_GONE, FC_LEFT, FC_REFUSED };
 struct fc_cloned {
     int state;
     uint64_t device, ino, size; /* the clone's */
-    int64_t born_ns;            /* likewise, or 0 */
+    uint64_t generation;        /* likewise, as fc_generation has it */
     uint64_t shared, holes, unprovable; /* bytes of it, by FIEMAP while both files were open */
     int64_t begun_ns, ended_ns;
 };
@@ -49,7 +49,7 @@ static int fc_finish_clone(int source, int destination, const struct fc_entry *e
         return -errno;
     c->device = now.st_dev;
     c->ino = now.st_ino;
-    c->born_ns = fc_born(destination);
+    c->generation = fc_generation(destination);
     c->size = now.st_size;
     error = fc_give_attributes(source, destination, e, &now);
     if (error < 0)

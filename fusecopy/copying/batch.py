@@ -4,6 +4,7 @@ side by side for as long as none of them needs the interpreter."""
 from typing import Any, NamedTuple
 
 from fusecopy.copying._native import ffi, lib
+from fusecopy.copying.calls import FileId
 
 BUDGET_NS = 20_000_000
 """How long one call goes on with further files: as often it is looked whether the work was stopped."""
@@ -16,16 +17,13 @@ class Cloned(NamedTuple):
 
     Attributes:
         path: of source and clone, relative to the tree's top.
-        device, ino: st_dev and st_ino of the clone.
-        born_ns: when it was made, which tells it from a later file of its inode number; 0 where that is not kept.
+        file: which file the clone is.
         size, shared, holes, unprovable: bytes; all are unprovable where FIEMAP proves nothing.
         begun_ns, ended_ns: CLOCK_MONOTONIC.
     """
 
     path: bytes
-    device: int
-    ino: int
-    born_ns: int
+    file: FileId
     size: int
     shared: int
     holes: int
@@ -79,9 +77,7 @@ def clone_files(
 def _cloned(path: bytes, one: Any) -> Cloned:
     return Cloned(
         path,
-        one.device,
-        one.ino,
-        one.born_ns,
+        FileId(one.device, one.ino, one.generation),
         one.size,
         one.shared,
         one.holes,

@@ -27,6 +27,8 @@ CDEF = """
 #define FC_UNPROVABLE ...
 #define FC_ENCODED ...
 #define FC_STATES ...
+#define FC_OWN_STORAGE ...
+#define FC_TOLD_PLACES ...
 #define FC_DONE ...
 #define FC_GONE ...
 #define FC_REFUSED ...
@@ -40,7 +42,7 @@ struct fc_entry {
 struct fc_cloned {
     int state;
     uint64_t device, ino, size;
-    int64_t born_ns;
+    uint64_t generation;
     uint64_t shared, holes, unprovable;
     int64_t begun_ns, ended_ns;
 };
@@ -71,7 +73,7 @@ struct fc_files {
     int same;
 };
 
-bool fc_gives_places(int fd);
+int fc_storage(int fd);
 int fc_fiemap(int fd, uint64_t start, uint64_t length, uint32_t flags, struct fiemap_extent *extents);
 void fc_begin(struct fc_walk *walk, int source, uint64_t offset_in, int destination, uint64_t offset_out,
               uint64_t length, uint32_t fiemap_flags, bool equal);
@@ -98,7 +100,7 @@ static int fc_drop_acls(int fd);
 static int fc_clone_files(int from, int to, const char *names, int count, uint64_t largest, int64_t budget_ns,
                           struct fc_cloned *found);
 static int fc_syncfs(int fd);
-static int64_t fc_born(int fd);
+static uint64_t fc_generation(int fd);
 """
 
 SOURCE = """
@@ -227,14 +229,25 @@ static int fc_syncfs(int fd)
     return syncfs(fd) < 0 ? -errno : 0;
 }
 
-/* When the file was made (Linux 4.11), which tells it from a later one of its inode number; 0 where that is not kept. */
-static int64_t fc_born(int fd)
+/* What tells a file from another one that had or will have its inode number: the time when it was made (Linux
+ * 4.11) or, where that is not kept (NFS), a sum of its file handle; 0 where it has neither. */
+static uint64_t fc_generation(int fd)
 {
+    struct {
+        struct file_handle head;
+        unsigned char bytes[MAX_HANDLE_SZ];
+    } handle = { .head.handle_bytes = MAX_HANDLE_SZ };
     struct statx st;
+    uint64_t sum = 0xcbf29ce484222325; /* FNV-1a */
+    int mount;
 
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) < 0 || !(st.stx_mask & STATX_BTIME))
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) == 0 && st.stx_mask & STATX_BTIME)
+        return st.stx_btime.tv_sec * 1000000000ULL + st.stx_btime.tv_nsec;
+    if (name_to_handle_at(fd, "", &handle.head, &mount, AT_EMPTY_PATH) < 0)
         return 0;
-    return st.stx_btime.tv_sec * 1000000000LL + st.stx_btime.tv_nsec;
+    for (unsigned n = 0; n < handle.head.handle_bytes; n++)
+        sum = (sum ^ handle.head.f_handle[n]) * 0x100000001b3;
+    return sum;
 }
 
 #include "tree.h"

@@ -21,6 +21,19 @@ class Extent(NamedTuple):
         return self.logical + self.length
 
 
+class FileId(NamedTuple):
+    """Which file it is, for good, although inode numbers are used again.
+
+    Attributes:
+        device, ino: st_dev and st_ino.
+        generation: tells it from others that have that number at other times; 0 where nothing does.
+    """
+
+    device: int
+    ino: int
+    generation: int
+
+
 class Files(NamedTuple):
     """What a copy has to know of its two files.
 
@@ -82,7 +95,12 @@ def fiemap(fd: int, offset: int, length: int, flags: int) -> list[Extent]:
 def gives_places(fd: int) -> bool:
     """Whether FIEMAP of a file proves anything: its filesystem is one of those known to tell places that are
     equal where storage is."""
-    return bool(lib.fc_gives_places(fd))
+    return lib.fc_storage(fd) == lib.FC_TOLD_PLACES
+
+
+def has_own_storage(fd: int) -> bool:
+    """Whether a file's filesystem is known to share storage with no other one."""
+    return lib.fc_storage(fd) in (lib.FC_OWN_STORAGE, lib.FC_TOLD_PLACES)
 
 
 def compare(
@@ -102,8 +120,8 @@ def compare(
 def compared(
     source: int, offset_in: int, destination: int, offset_out: int, length: int, flags: int
 ) -> Iterator[tuple[int, int, int, int]]:
-    """The same part by part, of bytes of which nothing is known: where it begins in the range, its length, FC_*
-    and FIEMAP_EXTENT_*.
+    """The same part by part, of bytes of which nothing is known: where it begins in the range, its length,
+    FC_* and FIEMAP_EXTENT_*.
 
     Args:
         source: -1 where nothing can be shared with it.
@@ -136,10 +154,10 @@ def inode_flags(fd: int) -> int:
     return int(flags[0])
 
 
-def born_ns(fd: int) -> int:
-    """When a file was made, as its filesystem keeps it (statx, Linux 4.11); 0 where it does not. Together with
-    st_dev and st_ino it names one file for good: an inode number is used again."""
-    return int(lib.fc_born(fd))
+def file_id(fd: int) -> FileId:
+    """Which file a descriptor is of. Raises OSError for a closed descriptor."""
+    st = os.fstat(fd)
+    return FileId(st.st_dev, st.st_ino, lib.fc_generation(fd))
 
 
 def syncfs(fd: int) -> None:

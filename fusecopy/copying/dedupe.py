@@ -13,6 +13,7 @@ CHUNK = 16 * MIB
 """Bytes compared in one call; btrfs works in pieces of this size, and kernels before 4.18 clamp to it."""
 
 DIFFERS = "differs"
+OVERHANG = "the tail is no whole block"
 
 
 def pieces(job: Request, files: Files) -> list[Piece]:
@@ -31,7 +32,7 @@ def carry(job: Request, limits: Limits) -> Result:
             same, verified = calls.dedupe_range(
                 job.source, job.offset_in + done, length, job.destination, job.offset_out + done
             )
-            files = calls.look(job.source, job.destination)
+            over = overhang(job, done + min(length, verified))
         except OSError as error:
             return Result(done, error.errno or errno.EIO)
         if not same:
@@ -39,11 +40,24 @@ def carry(job: Request, limits: Limits) -> Result:
         done += min(length, verified)
         if not verified:
             return Result(done, reason="nothing was compared")
-        overhang = min(length, verified) % (files.block or 1)
-        if overhang and not _ends_both(job, files):
-            # The kernel reports such a length as done but rounds it down before it compares.
-            return Result(done - overhang, errno.EINVAL, reason="the tail is no whole block")
+        if over:
+            return Result(done - over, errno.EINVAL, reason=OVERHANG)
     return Result(done)
+
+
+def overhang(job: Request, done: int) -> int:
+    """Bytes at the end of what the kernel reports as deduped that it has left alone: it rounds a length down
+    to whole blocks before it compares, unless both files end there (generic_remap_check_len).
+
+    Args:
+        done: bytes reported, from the beginning of `job`.
+
+    Raises:
+        OSError: a descriptor is closed.
+    """
+    files = calls.look(job.source, job.destination)
+    ends_both = job.offset_in + done == files.size_in and job.offset_out + done == files.size_out
+    return 0 if ends_both else done % (files.block or 1)
 
 
 def _ends_both(job: Request, files: Files) -> bool:

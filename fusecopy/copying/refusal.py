@@ -41,13 +41,13 @@ def explain(request: Request, path: Path, code: int) -> Refusal:
 
 
 def explain_outcome(request: Request, outcome: Outcome) -> Refusal | None:
-    """Why a copy ended with an errno: by the attempt that ended it. Where it went well, why the first path that
-    failed did: for a reflink that was not to be had, what every user asks. None where nothing failed."""
+    """Why a copy ended with an errno: by the attempt that ended it. Where it went well, why the first path
+    that failed did: for a reflink that was not to be had, what every user asks. None where nothing failed."""
     if not outcome.errno:
         failed = next((attempt for attempt in outcome.attempts if attempt.errno), None)
         return _of_attempt(request, failed, failed.errno) if failed else None
-    # The last attempt may have no errno of its own: differing content ends a dedupe so. What is refused before
-    # any attempt, the call itself is refused.
+    # The last attempt may have no errno of its own: differing content ends a dedupe so. What is refused
+    # before any attempt, the call itself is refused.
     if outcome.attempts:
         return _of_attempt(request, outcome.attempts[-1], outcome.errno)
     return explain(request, Path.COPY_FILE_RANGE, outcome.errno)

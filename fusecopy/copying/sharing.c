@@ -15,24 +15,27 @@
 #define KINDS (FIEMAP_EXTENT_ENCODED | FIEMAP_EXTENT_UNWRITTEN | FIEMAP_EXTENT_DATA_INLINE)
 
 /*
- * Whether FIEMAP of a file tells places that are equal where storage is: the one list of filesystems whose answers
- * prove anything. CIFS answers with the file's own offsets, a stacked filesystem with places on a device below, and of
- * those with several devices some do not say which one is meant. Add a filesystem when its fiemap has been read or
- * measured, not because it answers. EXT4's number is that of ext2 and ext3 too.
+ * What is known of the filesystem that a file lies on: the one list of those whose FIEMAP proves anything. CIFS answers
+ * with the file's own offsets, a stacked filesystem with places on a device below, and of those with several devices
+ * some do not say which one is meant. Add a filesystem when its fiemap was read or measured, not because it answers.
+ * EXT4's number is that of ext2 and ext3 too.
  */
-bool fc_gives_places(int fd)
+int fc_storage(int fd)
 {
     struct statfs st;
 
     if (fstatfs(fd, &st) < 0)
-        return false;
+        return FC_UNKNOWN_STORAGE;
     switch ((uint32_t)st.f_type) {
     case BTRFS_SUPER_MAGIC:
     case XFS_SUPER_MAGIC:
     case EXT4_SUPER_MAGIC:
-        return true;
+        return FC_TOLD_PLACES;
+    case TMPFS_MAGIC:
+    case RAMFS_MAGIC:
+        return FC_OWN_STORAGE;
     default:
-        return false;
+        return FC_UNKNOWN_STORAGE;
     }
 }
 
@@ -70,7 +73,8 @@ static void begin(struct fc_side *side, int fd, uint64_t offset, uint64_t length
 void fc_begin(struct fc_walk *walk, int source, uint64_t offset_in, int destination, uint64_t offset_out,
               uint64_t length, uint32_t fiemap_flags, bool equal)
 {
-    walk->gives_places = fc_gives_places(destination) && (source < 0 || fc_gives_places(source));
+    walk->gives_places = fc_storage(destination) == FC_TOLD_PLACES &&
+                         (source < 0 || fc_storage(source) == FC_TOLD_PLACES);
     walk->equal = equal;
     walk->at = 0;
     walk->length = length;
@@ -157,9 +161,14 @@ static uint32_t compare(const struct fc_walk *walk)
     return one & FIEMAP_EXTENT_ENCODED && !walk->equal ? FC_ENCODED : FC_SHARED;
 }
 
-/* All that is left, where FIEMAP proves nothing. */
+/* All that is left, where FIEMAP proves nothing; its own error, where it has one. */
 static int rest(struct fc_walk *walk, struct fc_part *part)
 {
+    struct fc_side *destination = &walk->destination;
+    int count = fc_fiemap(destination->fd, destination->offset, 1, 0, destination->found);
+
+    if (count < 0)
+        return count;
     *part = (struct fc_part){ .offset = walk->at, .length = walk->length - walk->at, .state = FC_UNPROVABLE };
     walk->at = walk->length;
     return part->length > 0;

@@ -12,6 +12,10 @@
 /* FC_ENCODED: in one compressed extent, of which FIEMAP does not tell which bytes. */
 enum { FC_SHARED, FC_NOT_SHARED, FC_HOLE, FC_UNPROVABLE, FC_ENCODED, FC_STATES };
 
+/* Of a filesystem: it may store files where others do (on a server, or it is stacked); it has storage of its own, and
+ * shares with no other; FIEMAP tells places in that, too. */
+enum { FC_UNKNOWN_STORAGE, FC_OWN_STORAGE, FC_TOLD_PLACES };
+
 /* A part of the destination's range that lies in one extent or hole of it; offset counts from the range's
  * beginning, flags are those of the destination's extent. */
 struct fc_part {
@@ -48,7 +52,7 @@ struct fc_walk {
     struct fc_side destination;
 };
 
-bool fc_gives_places(int fd);
+int fc_storage(int fd);
 int fc_fiemap(int fd, uint64_t start, uint64_t length, uint32_t flags, struct fiemap_extent *extents);
 void fc_begin(struct fc_walk *walk, int source, uint64_t offset_in, int destination, uint64_t offset_out,
               uint64_t length, uint32_t fiemap_flags, bool equal);

@@ -88,7 +88,7 @@ def _proof(request: Request, attempt: Attempt) -> Sharing:
     if attempt.path in _SHARING:
         # The ioctl has written out what it shares before (generic_remap_file_range_prep, Linux 6.1 to 7.2).
         return _look(*range_, 0, equal=True)
-    return _shared(*range_, equal=True)
+    return shared_bytes(*range_, equal=True)
 
 
 def total(found: Iterable[Sharing]) -> Sharing:
@@ -106,8 +106,8 @@ def total(found: Iterable[Sharing]) -> Sharing:
 
 
 def rewritten(copied: int, sharing: Sharing) -> int | None:
-    """Bytes of a copy that were physically written again: those that neither lie in the source's extents nor in
-    holes. None where some are unprovable.
+    """Bytes of a copy that were physically written again: those that lie neither in the source's extents nor
+    in holes. None where some are unprovable.
 
     Args:
         sharing: what is known of all the `copied` bytes.
@@ -115,29 +115,34 @@ def rewritten(copied: int, sharing: Sharing) -> int | None:
     return None if sharing.unprovable else copied - sharing.shared - sharing.holes
 
 
-def shared_bytes(source: int, offset_in: int, destination: int, offset_out: int, length: int) -> Sharing:
-    """How much of a destination range lies in the extents of the source range, block for block, whatever bytes
-    they hold: what only lies in one compressed extent is unprovable.
+def shared_bytes(
+    source: int, offset_in: int, destination: int, offset_out: int, length: int, *, equal: bool = False
+) -> Sharing:
+    """How much of a destination range lies in the extents of the source range, block for block.
 
     A clone is visible in FIEMAP at once, but extents still being written may show their old place. So
     whatever looks shared is looked at again after the kernel has written both files out (FIEMAP_FLAG_SYNC).
+
+    Args:
+        equal: the bytes are known to be equal, as the one range was copied to the other just now. Else those
+            that lie in one compressed extent are unprovable.
     """
-    return _shared(source, offset_in, destination, offset_out, length, equal=False)
-
-
-def _shared(
-    source: int, offset_in: int, destination: int, offset_out: int, length: int, *, equal: bool
-) -> Sharing:
     if not filesystems.same(source, destination):
-        if not (calls.gives_places(source) and calls.gives_places(destination)):
-            return _nothing_known(length, NO_PLACES)  # the one may lie on the other, or both on one server
-        # Block numbers of two filesystems may be equal by chance.
+        if not apart(source, destination):
+            return _nothing_known(length, NO_PLACES)
         return _written(destination, offset_out, length)
     range_ = (source, offset_in, destination, offset_out, length)
     found = _look(*range_, 0, equal=equal)
     if length == found.unprovable or not found.shared + found.unprovable:
         return found
     return _look(*range_, lib.FIEMAP_FLAG_SYNC, equal=equal)
+
+
+def apart(source: int, destination: int) -> bool:
+    """Whether two files are known to lie on two filesystems that share nothing: else the one may be stacked
+    on the other, or both come from one server. Block numbers of two filesystems may be equal by chance."""
+    own = calls.has_own_storage(source) and calls.has_own_storage(destination)
+    return own and not filesystems.same(source, destination)
 
 
 def _written(destination: int, offset: int, length: int) -> Sharing:
@@ -171,20 +176,16 @@ def _reason(destination: int, encoded: int) -> str:
 def parts(source: int, offset_in: int, destination: int, offset_out: int, length: int) -> list[Part]:
     """The whole of a destination range, extent by extent and hole by hole, after both files were written out.
 
-    Of a compressed extent FIEMAP tells where the whole begins, so bytes in one are shared if they are equal too,
-    for which they are read.
+    Of a compressed extent FIEMAP tells where the whole begins, so bytes in one are shared if they are equal
+    too, for which they are read.
 
     Args:
         source, destination: open for reading.
 
     Raises:
-        OSError: EOPNOTSUPP or ENOTTY where the destination's filesystem has no FIEMAP, EIO where bytes cannot be
-            read.
+        OSError: FIEMAP failed, or bytes cannot be read.
     """
-    same = filesystems.same(source, destination)
-    if not same and not calls.gives_places(source):
-        return [Part(0, length, State.UNPROVABLE, 0)] if length else []
-    known = source if same else -1
+    known = -1 if apart(source, destination) else source
     found = calls.compared(known, offset_in, destination, offset_out, length, lib.FIEMAP_FLAG_SYNC)
     made: list[Part] = []
     for at, count, state, flags in found:

@@ -87,6 +87,7 @@ class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True, gc=False):
     shared: int | None
     shared_before: int | None = None
     holes: int = 0
+    unprovable: int | None = 0
     proof: str
     rewritten: int | None
     errno: str | None = None

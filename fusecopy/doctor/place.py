@@ -30,7 +30,7 @@ def examine(directory: str) -> list[Finding]:
             *([_alignment(fd, backing.block_size)] if backing.reflink else []),
             _copy_file_range(fd, backing.block_size),
             _dedupe(fd, backing.block_size),
-            _fiemap(backing),
+            _fiemap(fd, backing),
             _holes(backing),
         ]
     except OSError as error:
@@ -102,7 +102,7 @@ def _copy_file_range(directory: int, block: int) -> Finding:
         except OSError as error:
             meaning = "programs fall back to reading and writing"
             return Finding("copy_file_range", State.MISSING, refused(error), meaning)
-        sharing = shared_bytes(one, 0, other, 0, copied)
+        sharing = shared_bytes(one, 0, other, 0, copied, equal=True)
     if sharing.unprovable:
         return Finding("copy_file_range", State.LIMITED, "works", "whether it shares is unprovable here")
     if sharing.shared == copied:
@@ -114,18 +114,22 @@ def _dedupe(directory: int, block: int) -> Finding:
     with _files(directory, block, b"x", b"x") as (one, other):
         try:
             same, _ = calls.dedupe_range(one, 0, block * BLOCKS, other, 0)
-            shared = shared_bytes(one, 0, other, 0, block * BLOCKS).shared
+            sharing = shared_bytes(one, 0, other, 0, block * BLOCKS, equal=True)
         except OSError as error:
             return Finding("dedupe", State.MISSING, refused(error), "equal files stay apart")
-    if same and shared:
+    if same and sharing.unprovable:
+        return Finding("dedupe", State.LIMITED, "FIDEDUPERANGE works", "whether it shares is unprovable here")
+    if same and sharing.shared:
         return Finding("dedupe", State.OK, "FIDEDUPERANGE shares", "equal files can be joined")
     return Finding("dedupe", State.LIMITED, "FIDEDUPERANGE shared nothing", "equal files stay apart")
 
 
-def _fiemap(backing: Backing) -> Finding:
-    if backing.fiemap:
-        return Finding("FIEMAP", State.OK, "works", "sharing can be proven")
-    return Finding("FIEMAP", State.MISSING, "is refused", "sharing is unprovable")
+def _fiemap(directory: int, backing: Backing) -> Finding:
+    if not backing.fiemap:
+        return Finding("FIEMAP", State.MISSING, "is refused", "sharing is unprovable")
+    if not calls.gives_places(directory):
+        return Finding("FIEMAP", State.LIMITED, "tells no places on a device", "sharing is unprovable")
+    return Finding("FIEMAP", State.OK, "works", "sharing can be proven")
 
 
 def _holes(backing: Backing) -> Finding:

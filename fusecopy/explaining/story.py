@@ -94,7 +94,9 @@ def _shared(copy: Copy) -> str:
     if not copy.copied:
         return "nothing was copied, so there was nothing to prove"
     if copy.shared is None:
-        return "unprovable: the backing gives no FIEMAP, or the data lies inline in metadata"
+        return (
+            "unprovable: the backing does not tell where its files lie, or the data lies inline in metadata"
+        )
     holes = f", {copy.holes} more are holes" if copy.holes else ""
     known = {
         "fiemap": "proven after the copy by the extents of both files (FIEMAP)",

@@ -80,7 +80,7 @@ class Accounts:
     def settle(self, file: OpenFile) -> None:
         """Report what went into a file that was taken out and not reported yet."""
         if file.flows.pending:
-            self._reporter.carried(file.flows.pending, file.inode)
+            self._reporter.carried(file.flows.pending, file)
         clients = {client.pid: client for client in file.native.clients()}
         for thread in list(file.flows.declined):
             self._settle_thread(file, thread, clients.pop(thread, None))
@@ -104,7 +104,7 @@ class Accounts:
                 reader = self._readings.of(
                     declined.caller.pid, declined.source, self._open_near(declined.caller, file.size())
                 )
-            self._reporter.fallback(declined, file.inode, reader, writer, file.unseen)
+            self._reporter.fallback(declined, file, reader, writer, file.unseen)
         elif writer and writer.writes:
             self._settle_writes(file, Side(file.flows.caller(thread), writer, file.size()))
 
@@ -122,12 +122,12 @@ class Accounts:
             )
         if paired:
             reading = paired.reading
-            self._reporter.moved(reading.path, reading, writer, call.driver, file.inode, paired.by)
+            self._reporter.moved(reading.path, reading, writer, call.driver, file, paired.by)
         elif source:
             # Read from another mount, or from the kernel's cache: nothing of it came through this server.
-            self._reporter.moved(source, None, writer, call.driver, file.inode, "call")
+            self._reporter.moved(source, None, writer, call.driver, file, "call")
         else:
-            self._reporter.flow(writer, call.driver, file.inode)
+            self._reporter.flow(writer, call.driver, file)
 
     def _open_near(self, caller: Caller, size: int) -> list[Reading]:
         return [reading for file in self._readers.near(caller, size) for reading in _readings(file)]

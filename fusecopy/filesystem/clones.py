@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pyfuse3
 
-from fusecopy.copying import calls
+from fusecopy.copying import calls, dedupe
 from fusecopy.copying.records import Attempt, Outcome, Path, Request
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.caller import Context, Credentials
@@ -113,7 +113,7 @@ class Clones:
         outcome = _outcome(request, source.offer.asked, answer, code, copied)
         copy = carried(caller, source.offer.asked.name, source.path, request, outcome, before, begun)
         copy.driver = "ioctl"
-        self._reporter.carried(copy, destination.inode)
+        self._reporter.carried(copy, destination)
         if code:
             raise _error(code)
         return answer.pack()
@@ -183,23 +183,19 @@ def _length(source: int, offer: Offer) -> int:
     return max(os.fstat(source).st_size - offer.offset, 0)
 
 
-def _before(request: Request) -> int:
+def _before(request: Request) -> int | None:
     """Bytes shared already; none of a range that no file can have."""
     ends = (request.offset_in + request.length, request.offset_out + request.length)
     return shared_before(request) if request.length and max(ends) <= LARGEST_OFFSET else 0
 
 
 def _outcome(request: Request, asked: Asked, answer: Cloned, code: int, copied: int) -> Outcome:
-    path = Path.DEDUPE if asked is Asked.FIDEDUPERANGE else Path.REFLINK
-    attempt = Attempt(
-        path,
-        request.offset_in,
-        request.offset_out,
-        request.length,
-        copied,
-        code,
-        "differs" if answer.differs else "",
-    )
+    path, reason = Path.REFLINK, ""
+    if asked is Asked.FIDEDUPERANGE:
+        path, reason = Path.DEDUPE, dedupe.DIFFERS if answer.differs else ""
+        if overhang := dedupe.overhang(request, copied):
+            copied, reason = copied - overhang, dedupe.OVERHANG
+    attempt = Attempt(path, request.offset_in, request.offset_out, request.length, copied, code, reason)
     return Outcome((attempt,), copied, code, complete=not code)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from fusecopy import serving
+from fusecopy.copying.calls import file_id
 from fusecopy.copying.ladder import HOWS
 from fusecopy.errors import UsageError
 from fusecopy.filesystem.caller import Context
@@ -86,15 +87,15 @@ class Control:
         """Whether an attribute is the server's own."""
         return name.startswith(PREFIX)
 
-    def get(self, inode: Inode, name: bytes) -> bytes:
-        """Value of an attribute; ENODATA where there is none of that name."""
+    def get(self, inode: Inode, descriptor: int, name: bytes) -> bytes:
+        """Value of an attribute of an inode that is open as `descriptor`; ENODATA where there is none."""
         key = name.removeprefix(PREFIX).decode(errors="replace")
         value: bytes | None = None
         serving.settle()
         if inode.number == ROOT and key in self._answers:
             value = os.fsencode(self._answers[key]())
         elif key == "copy":
-            value = self._reporter.last_copy(inode)
+            value = self._reporter.last_copy(file_id(descriptor))
         if value is None:
             raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
         return value

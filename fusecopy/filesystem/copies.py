@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from fusecopy import serving
 from fusecopy.copying.ladder import HOWS, Ladder, carry
-from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request, Sharing
-from fusecopy.copying.refusal import explain
-from fusecopy.copying.sharing import prove, rewritten, shared_bytes
+from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request
+from fusecopy.copying.refusal import explain_outcome
+from fusecopy.copying.sharing import prove, shared_bytes
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.control import Announcements
 from fusecopy.filesystem.identity import caller as caller_of
@@ -210,11 +210,11 @@ class Copies:
         if pending and copy.continues(pending):
             copy = pending.extended_by(copy)
         elif pending:
-            self._reporter.carried(pending, destination.inode)
+            self._reporter.carried(pending, destination)
         if unfinished:
             destination.flows.pending = copy
         else:
-            self._reporter.carried(copy, destination.inode)
+            self._reporter.carried(copy, destination)
 
 
 def _plan(policy: Policy, how: str) -> _Plan:
@@ -230,12 +230,14 @@ def _at_end(outcome: Outcome) -> bool:
     return outcome.complete and not outcome.errno and not outcome.attempts
 
 
-def shared_before(request: Request) -> int:
-    """Bytes of the range that are shared already; a destination that ends before it has none."""
+def shared_before(request: Request) -> int | None:
+    """Bytes of the range that are shared already, None where that is unprovable; a destination that ends
+    before it has none."""
     if os.fstat(request.destination).st_size <= request.offset_out:
         return 0
     range_ = (request.source, request.offset_in, request.destination, request.offset_out, request.length)
-    return shared_bytes(*range_).shared
+    found = shared_bytes(*range_)
+    return None if found.unprovable else found.shared
 
 
 def carried(
@@ -244,11 +246,10 @@ def carried(
     source: bytes,
     request: Request,
     outcome: Outcome,
-    before: int,
+    before: int | None,
     begun: int,
 ) -> Carried:
     """The copy as it is reported, with the proof of what is shared now."""
-    sharing: list[Sharing] = [prove(request, outcome)] if outcome.copied else []
     return Carried(
         caller=caller,
         asked=asked,
@@ -259,11 +260,10 @@ def carried(
         copied=outcome.copied,
         attempts=list(outcome.attempts),
         paths=outcome.carried(),
-        sharing=sharing,
+        sharing=prove(request, outcome),
         shared_before=before,
-        rewritten=rewritten(request, outcome, sharing[0]) if sharing else 0,
         errno=outcome.errno,
-        refusal=_refusal(request, outcome),
+        refusal=explain_outcome(request, outcome),
         dispatch="dispatched" if outcome.copied or not outcome.errno else "refused",
         begun_ns=begun,
         ended_ns=time.monotonic_ns(),
@@ -305,17 +305,3 @@ def _cut(source: OpenFile, end: int, size: int) -> Refusal | None:
         " now.",
         "Have the size looked up after the source has grown: stat it in the mount, or mount with --coherent.",
     )
-
-
-def _refusal(request: Request, outcome: Outcome) -> Refusal | None:
-    """Why the first path that failed did: for a reflink that was not to be had, what every user asks."""
-    failed = next((attempt for attempt in outcome.attempts if attempt.errno), None)
-    if failed:
-        part = Request(
-            request.source, request.destination, failed.offset_in, failed.offset_out, failed.length
-        )
-        return explain(part, failed.path, failed.errno)
-    # Differing content ends a dedupe without an errno of its own; what is refused before any attempt, the
-    # call itself is refused.
-    path = outcome.attempts[-1].path if outcome.attempts else Path.COPY_FILE_RANGE
-    return explain(request, path, outcome.errno) if outcome.errno else None

@@ -100,9 +100,9 @@ class Metadata:
 
     def getxattr(self, number: int, name: bytes) -> bytes:
         """Value of an extended attribute of the backing's file, or of the server's own."""
-        if self._control.owns(name):
-            return self._control.get(self._inodes.get(number), name)
         with self._inodes.borrow(number) as descriptor:
+            if self._control.owns(name):
+                return self._control.get(self._inodes.get(number), descriptor, name)
             return os.getxattr(f"/proc/self/fd/{descriptor}", name)
 
     def setxattr(self, number: int, name: bytes, value: bytes, ctx: Context) -> None:

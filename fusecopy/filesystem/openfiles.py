@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
+from fusecopy.copying import calls
+from fusecopy.copying.calls import FileId
 from fusecopy.filesystem.inode import Inode
 from fusecopy.native import nodes
 from fusecopy.native.files import NativeFile
@@ -52,6 +54,15 @@ class OpenFile:
     def fh(self) -> int:
         """The file handle."""
         return self.native.fh
+
+    @property
+    def file(self) -> FileId:
+        """Which file it is."""
+        return calls.file_id(self.fd)
+
+    def path(self) -> bytes:
+        """The file's path, relative to the mount's root."""
+        return self.inode.path()
 
     def size(self) -> int:
         """The file's size now, in bytes."""

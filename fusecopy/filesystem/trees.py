@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 
 import pyfuse3
 
-from fusecopy.copying.batch import Cloned
+from fusecopy.copying import calls
+from fusecopy.copying.calls import FileId
 from fusecopy.copying.ladder import HOWS, Ladder
-from fusecopy.copying.records import Copied, Sharing
+from fusecopy.copying.records import Copied
 from fusecopy.copying.removal import remove
+from fusecopy.copying.sharing import rewritten
 from fusecopy.copying.tree import Tree, TreeError
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.caller import Credentials, Rights, assume
@@ -38,7 +40,7 @@ from fusecopy.ioctls import Tree as Call
 from fusecopy.observe.caller import Caller, file_size_limit
 from fusecopy.reporting.flows import Carried
 from fusecopy.reporting.reports import Reporter
-from fusecopy.reporting.treerecords import TreeRecords, tree_fields
+from fusecopy.reporting.treerecords import TreeRecords, sharing, tree_fields
 from fusecopy.serving import RequestContext
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ class _Job:
         source, directory: descriptors of the source and of the destination's directory, `parent`.
         source_path: of the source, relative to the mount.
         marker: name of the file by which the caller has shown that it may write there.
-        copies: of files that are not among the tree's clones, each with the destination's (st_dev, st_ino).
+        copies: of files that are not among the tree's clones, each with which file the destination is.
         failure: what ended it.
         done: set at the end.
     """
@@ -80,7 +82,7 @@ class _Job:
     ladder: Ladder
     largest: int | None
     tree: Tree = field(init=False)
-    copies: list[tuple[Copied, Carried, tuple[int, int]]] = field(default_factory=list)
+    copies: list[tuple[Copied, Carried, FileId]] = field(default_factory=list)
     failure: TreeError | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -129,8 +131,19 @@ class _Job:
         source = _joined(self.source_path, file.path)
         copy = carried(self.caller, "clone", source, file.request, file.outcome, 0, file.begun_ns)
         copy.driver, copy.requests = "ioctl", 0
-        st = os.fstat(file.request.destination)
-        self.copies.append((file, copy, (st.st_dev, st.st_ino)))
+        self.copies.append((file, copy, calls.file_id(file.request.destination)))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file of a tree, by its name in that."""
+
+    file: FileId
+    name: bytes
+
+    def path(self) -> bytes:
+        """Its path, relative to the mount's root."""
+        return self.name
 
 
 class Trees:
@@ -276,10 +289,9 @@ class Trees:
         for at in range(0, len(clones), REPORTED):
             room = room and self._await_room()
             self._reporter.clones(records, clones[at : at + REPORTED])
-        for number, (file, copy, (device, ino)) in enumerate(job.copies):
+        for number, (file, copy, made) in enumerate(job.copies):
             room = room and (number % REPORTED > 0 or self._await_room())
-            name = _joined(job.call.name, file.path)
-            self._reporter.carried(copy, Inode(0, device, ino, (job.parent, name), -1))
+            self._reporter.carried(copy, Made(made, _joined(destination, file.path)))
 
     def _report(self, job: _Job, answer: Answer, begun: int) -> None:
         at = _joined(job.source_path, answer.at) if answer.errno else b""
@@ -327,7 +339,8 @@ def _answer(job: _Job) -> Answer:
         cause, remedy = (refusal.cause, refusal.remedy) if refusal else ("", "")
         return Answer(code, unshared, 0, 0, 0, 0, 0, 0, 0, 0, job.failure.path, cause, remedy)
     counts, copies = job.tree.counts, [copy for _, copy, _ in job.copies]
-    found: list[Cloned | Sharing] = [*job.tree.clones, *(part for copy in copies for part in copy.sharing)]
+    found = [(clone.size, sharing(clone)) for clone in job.tree.clones]
+    found += [(copy.copied, copy.sharing) for copy in copies]
     return Answer(
         0,
         False,
@@ -336,9 +349,9 @@ def _answer(job: _Job) -> Answer:
         counts.links,
         counts.others,
         counts.bytes,
-        sum(part.shared for part in found if not part.unprovable),
-        sum(copy.rewritten or 0 for copy in copies),
-        sum(part.unprovable > 0 for part in found),
+        sum(proven.shared for _, proven in found if not proven.unprovable),
+        sum(rewritten(copied, proven) or 0 for copied, proven in found),
+        sum(proven.unprovable > 0 for _, proven in found),
     )
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from fusecopy import mounts
 from fusecopy.copying import errnos
-from fusecopy.copying.sharing import shared_bytes
+from fusecopy.copying.sharing import parts, summed
 from fusecopy.dispatch.records import Copy, decode_path
 from fusecopy.observe import words
 from fusecopy.observe.calls import COPIES, Call, Request
@@ -202,7 +202,7 @@ def _shared_now(record: Copy, backing: bytes) -> str | None:
         if record.copied is None or max(os.fstat(file.fileno()).st_mtime for file in (theirs, ours)) > limit:
             return None
         fds = (theirs.fileno(), record.off_in, ours.fileno(), record.off_out, record.copied)
-        return f"{shared_bytes(*fds).shared} bytes shared"
+        return f"{summed(parts(*fds)).shared} bytes shared"
     return None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fusecopy.copying.records import Attempt, Path, Refusal, Sharing
+from fusecopy.copying.sharing import total
 from fusecopy.dispatch.records import Dispatch
 from fusecopy.native.files import Client
 from fusecopy.observe.caller import UNKNOWN, Call, Caller
@@ -36,9 +37,8 @@ class Carried:
     copied: int
     attempts: list[Attempt]
     paths: dict[Path, int]
-    sharing: list[Sharing]
-    shared_before: int
-    rewritten: int | None
+    sharing: Sharing
+    shared_before: int | None
     errno: int
     refusal: Refusal | None
     dispatch: Dispatch
@@ -61,9 +61,9 @@ class Carried:
         paths = dict(self.paths)
         for path, count in later.paths.items():
             paths[path] = paths.get(path, 0) + count
-        rewritten = None
-        if self.rewritten is not None and later.rewritten is not None:
-            rewritten = self.rewritten + later.rewritten
+        before = None
+        if self.shared_before is not None and later.shared_before is not None:
+            before = self.shared_before + later.shared_before
         return Carried(
             self.caller,
             self.asked,
@@ -74,9 +74,8 @@ class Carried:
             self.copied + later.copied,
             self.attempts + later.attempts,
             paths,
-            self.sharing + later.sharing,
-            self.shared_before + later.shared_before,
-            rewritten,
+            total([self.sharing, later.sharing]),
+            before,
             later.errno,
             later.refusal,
             self.dispatch,

@@ -5,15 +5,17 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol, TypedDict
 
 import msgspec
 
 from fusecopy.copying import errnos
 from fusecopy.copying.batch import Cloned
+from fusecopy.copying.calls import FileId
 from fusecopy.copying.records import Attempt as Try
 from fusecopy.copying.records import Proof, Sharing
+from fusecopy.copying.sharing import rewritten
 from fusecopy.dispatch.records import (
     Attempt,
     Copy,
@@ -49,19 +51,13 @@ BY_DRIVER: dict[str, Dispatch] = {
     "mmap": "bypassed",
 }
 
-WEAKEST_FIRST = (Proof.UNPROVABLE, Proof.FIEMAP, Proof.WRITTEN)
-
 
 class Destination(Protocol):
     """A file of the backing that something was copied into."""
 
     @property
-    def device(self) -> int:
-        """st_dev in the backing."""
-
-    @property
-    def ino(self) -> int:
-        """st_ino in the backing."""
+    def file(self) -> FileId:
+        """Which file it is."""
 
     def path(self) -> bytes:
         """Its path, relative to the mount's root."""
@@ -75,7 +71,7 @@ class Reporter:
         self._undispatched = undispatched
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._last: dict[tuple[int, int], Copy] = {}
+        self._last: dict[FileId, Copy] = {}
 
     @contextmanager
     def counting_loss(self) -> Iterator[None]:
@@ -87,15 +83,14 @@ class Reporter:
             log.exception("a record was lost")
             self._put(Lost(timestamp(), 1, f"{type(error).__name__}: {error}"))
 
-    def last_copy(self, file: Destination) -> bytes | None:
+    def last_copy(self, file: FileId) -> bytes | None:
         """The record of the last copy into a file, as one line of JSON."""
         with self._lock:
-            last = self._last.get((file.device, file.ino))
+            last = self._last.get(file)
         return msgspec.json.encode(last) if last else None
 
     def carried(self, copy: Carried, destination: Destination) -> None:
         """Report a copy that the server carried or refused."""
-        shared, holes, proof = _sharing(copy.sharing)
         refusal = copy.refusal
         self._report(
             destination,
@@ -111,11 +106,8 @@ class Reporter:
             path=str(max(copy.paths, key=lambda path: copy.paths[path])) if copy.paths else "-",
             paths={str(path): count for path, count in copy.paths.items()},
             attempts=[_attempt(attempt) for attempt in copy.attempts],
-            shared=shared,
             shared_before=copy.shared_before,
-            holes=holes,
-            proof=proof,
-            rewritten=copy.rewritten,
+            **_proven(copy.copied, copy.sharing),
             errno=_name(copy.errno),
             cause=refusal.cause if refusal else None,
             remedy=refusal.remedy if refusal else None,
@@ -129,7 +121,7 @@ class Reporter:
         with self._lock:
             for clone in clones:
                 record = records.record(next(self._numbers), clone)
-                self._remember((clone.device, clone.ino), record)
+                self._remember(clone.file, record)
                 self._put(record)
 
     def fallback(
@@ -185,7 +177,7 @@ class Reporter:
         dispatch = BY_DRIVER.get(driver, "unknown")
         path = {"fallback": "kernel-splice", "bypassed": "client"}.get(dispatch, UNKNOWN)
         wrote = writer.client
-        # What a program writes twice, as databases do, is copied once.
+        # What a program writes twice, as databases do, is copied once: the requests tell what was written.
         copied = min(wrote.write_bytes, writer.size)
         reader = reading.side.client if reading else None
         if dispatch == "fallback":
@@ -210,7 +202,7 @@ class Reporter:
             paths={path: copied},
             shared=0,
             proof="written",
-            rewritten=wrote.write_bytes,
+            rewritten=copied,
             cause=cause or None,
             remedy=remedy or None,
             requests=_requests(0, reader, wrote),
@@ -282,29 +274,38 @@ class Reporter:
                 dst_b64=dst_b64,
                 **fields,  # type: ignore[arg-type]
             )
-            self._remember((destination.device, destination.ino), record)
             self._put(record)
+            with suppress(OSError):  # a backing that has lost the file does not tell which it was
+                self._remember(destination.file, record)
         return seq
 
-    def _remember(self, file: tuple[int, int], record: Copy) -> None:
+    def _remember(self, file: FileId, record: Copy) -> None:
         self._last.pop(file, None)
         self._last[file] = record
         if len(self._last) > REMEMBERED:
             del self._last[next(iter(self._last))]
 
 
-def _sharing(parts: Iterable[Sharing]) -> tuple[int | None, int, str]:
-    """Shared bytes (None where any are unprovable), bytes in holes, and the weakest proof among the parts."""
-    shared = holes = unprovable = 0
-    proofs = set()
-    for part in parts:
-        shared += part.shared
-        holes += part.holes
-        unprovable += part.unprovable
-        proofs.add(part.proof)
-    if unprovable:
-        return None, holes, str(Proof.UNPROVABLE)
-    return shared, holes, next((str(proof) for proof in WEAKEST_FIRST if proof in proofs), "-")
+class _Proven(TypedDict):
+    shared: int | None
+    holes: int
+    unprovable: int
+    proof: str
+    rewritten: int | None
+
+
+def _proven(copied: int, sharing: Sharing) -> _Proven:
+    """What every byte that was copied came to: shared, rewritten, a hole, or unprovable, of which nothing is
+    told of the others either."""
+    unprovable = sharing.unprovable > 0
+    proof = Proof.UNPROVABLE if unprovable else sharing.proof
+    return _Proven(
+        shared=None if unprovable else sharing.shared,
+        holes=sharing.holes,
+        unprovable=sharing.unprovable,
+        proof=str(proof) if copied else "-",
+        rewritten=rewritten(copied, sharing),
+    )
 
 
 class _Spliced(TypedDict):
@@ -312,6 +313,7 @@ class _Spliced(TypedDict):
     path: str
     paths: dict[str, int]
     shared: int | None
+    unprovable: int | None
     proof: str
     rewritten: int | None
 
@@ -323,6 +325,7 @@ def _spliced(copied: int | None) -> _Spliced:
         path="-" if copied == 0 else "kernel-splice",
         paths={"kernel-splice": copied} if copied else {},
         shared=None if copied is None else 0,
+        unprovable=copied and 0,
         proof="unprovable" if copied is None else "written",
         rewritten=copied,
     )

@@ -4,6 +4,8 @@ from msgspec.structs import replace
 
 from fusecopy.copying import errnos
 from fusecopy.copying.batch import Cloned
+from fusecopy.copying.records import Proof, Sharing
+from fusecopy.copying.sharing import rewritten
 from fusecopy.dispatch.records import Attempt, Copy, Requests, encode_path, timestamp
 from fusecopy.ioctls import Answer
 from fusecopy.observe.caller import Caller
@@ -41,9 +43,16 @@ class TreeRecords:
             attempts=[Attempt("reflink", 0, 0, clone.size, clone.size)],
             shared=None if clone.unprovable else clone.shared,
             holes=clone.holes,
+            unprovable=clone.unprovable,
             proof="unprovable" if clone.unprovable else "fiemap",
+            rewritten=rewritten(clone.size, sharing(clone)),
             duration_us=(clone.ended_ns - clone.begun_ns) // 1000,
         )
+
+
+def sharing(clone: Cloned) -> Sharing:
+    """What was proven of a file that was cloned whole."""
+    return Sharing(clone.shared, clone.holes, clone.unprovable, Proof.FIEMAP)
 
 
 def _alike(caller: Caller) -> Copy:

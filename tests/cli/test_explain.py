@@ -186,9 +186,8 @@ def test_unprovable(btrfs: Path) -> None:
     with mounted(directory) as mount:
         assert copy(mount, "small", "b", 100) == 100
         told = story(mount.path / "b")
-        assert (
-            told["shared"] == "unprovable: the backing gives no FIEMAP, or the data lies inline in metadata"
-        )
+        why = "the backing does not tell where its files lie, or the data lies inline in metadata"
+        assert told["shared"] == f"unprovable: {why}"
         assert told["source"].endswith("; inline in metadata")
 
 

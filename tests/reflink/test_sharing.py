@@ -10,7 +10,16 @@ from fusecopy.copying import calls
 from fusecopy.copying._native import lib
 from fusecopy.copying.ladder import DEFAULT, carry
 from fusecopy.copying.records import Path, Proof, Sharing
-from fusecopy.copying.sharing import extents, prove, rewritten, shared_bytes
+from fusecopy.copying.sharing import (
+    ENCODED,
+    NO_PLACES,
+    extents,
+    parts,
+    prove,
+    rewritten,
+    shared_bytes,
+    summed,
+)
 from tests import loopfs
 from tests.reflink.files import BLOCK, Pair, noise, opened, pair
 
@@ -90,7 +99,7 @@ def test_inline_data_is_unprovable(btrfs: Name) -> None:
         sharing = prove(files.request(100), outcome)
         assert outcome.carried() == {Path.REFLINK: 100}
         assert sharing == Sharing(0, 0, 100, Proof.FIEMAP, "inline in metadata")
-        assert rewritten(files.request(100), outcome, sharing) == 0
+        assert rewritten(outcome.copied, sharing) is None
 
 
 def test_inline_data_by_copy_file_range_is_unknown(btrfs: Name) -> None:
@@ -98,7 +107,7 @@ def test_inline_data_by_copy_file_range_is_unknown(btrfs: Name) -> None:
         outcome = carry(files.request(100), (Path.COPY_FILE_RANGE,))
         sharing = prove(files.request(100), outcome)
         assert (sharing.shared, sharing.unprovable) == (0, 100)
-        assert rewritten(files.request(100), outcome, sharing) is None
+        assert rewritten(outcome.copied, sharing) is None
 
 
 def test_small_file_of_xfs_is_shared(xfs: Name) -> None:
@@ -126,11 +135,21 @@ def test_flagged_shared_with_a_third_file_only(sharing_backing: Name) -> None:
         assert compare(files, 4 * BLOCK) == proven(0)
 
 
-def test_compressed(btrfs: Name) -> None:
-    directory = btrfs / "compressed"
+def compressed(btrfs: Name, name: str) -> Name:
+    """A directory whose files are compressed."""
+    directory = btrfs / name
     directory.mkdir()
     loopfs.run("chattr", "+c", directory)
-    content = b"the same words again and again " * 40000
+    return directory
+
+
+WORDS = b"".join(b"%07d and again " % number for number in range(80000))
+"""Compresses well and repeats nowhere."""
+
+
+def test_compressed(btrfs: Name) -> None:
+    """After a copy the bytes are equal, and one extent is proof; else it does not say which bytes."""
+    directory, content = compressed(btrfs, "compressed"), WORDS[: 300 * BLOCK]
     with pair(directory, content) as files:
         found = extents(files.source, 0, len(content), sync=False)
         assert found
@@ -138,10 +157,74 @@ def test_compressed(btrfs: Name) -> None:
         outcome = carry(files.request(len(content)))
         assert prove(files.request(len(content)), outcome) == proven(len(content))
         write_blocks(files.destination, [40])
-        assert compare(files, len(content)) == proven(len(content) - BLOCK)
-        assert shared_bytes(files.source, 39 * BLOCK, files.destination, 39 * BLOCK, 3 * BLOCK) == proven(
-            2 * BLOCK
-        )
+        unknown = Sharing(0, 0, len(content) - BLOCK, Proof.FIEMAP, ENCODED)
+        assert compare(files, len(content)) == unknown
+        known = parts(files.source, 0, files.destination, 0, len(content))
+        assert summed(known) == proven(len(content) - BLOCK)
+
+
+def test_another_piece_of_one_compressed_extent(btrfs: Name) -> None:
+    """FIEMAP gives both the same place."""
+    directory, half = compressed(btrfs, "pieces"), 16 * BLOCK
+    with pair(directory, WORDS[: 2 * half]) as files:
+        calls.clone_range(files.source, half, half, files.destination, 0)
+        one, other = (extents(fd, 0, half, sync=True)[0] for fd in (files.source, files.destination))
+        assert (one.physical, one.logical) == (other.physical, other.logical)
+        assert compare(files, half) == Sharing(0, 0, half, Proof.FIEMAP, ENCODED)
+        assert summed(parts(files.source, 0, files.destination, 0, half)) == proven(0)
+        assert summed(parts(files.source, half, files.destination, 0, half)) == proven(half)
+
+
+def test_pieces_of_one_length_at_one_offset_of_a_compressed_extent(btrfs: Name) -> None:
+    """What the source kept of its extent looks like what the destination has of it, and is not."""
+    directory, half = compressed(btrfs, "halves"), 16 * BLOCK
+    with pair(directory, WORDS[: 2 * half]) as files:
+        calls.clone_range(files.source, half, half, files.destination, 0)
+        os.ftruncate(files.source, half)
+        one, other = (extents(fd, 0, half, sync=True)[0] for fd in (files.source, files.destination))
+        assert (one.physical, one.length) == (other.physical, other.length)
+        assert compare(files, half).shared == 0
+        assert summed(parts(files.source, 0, files.destination, 0, half)) == proven(0)
+
+
+def test_a_copy_within_one_compressed_extent_is_proven(btrfs: Name) -> None:
+    directory, half = compressed(btrfs, "within"), 16 * BLOCK
+    (directory / "file").write_bytes(WORDS[: 2 * half])
+    os.sync()
+    with opened(directory / "file", directory / "file") as files:
+        request = files.request(half, half, 0)
+        assert prove(request, carry(request, (Path.REFLINK,))) == proven(half)
+        assert files.content() == WORDS[half : 2 * half] * 2
+
+
+def test_what_is_inline_on_one_side_only_is_not_shared(btrfs: Name) -> None:
+    with pair(btrfs, b"x" * 100, noise(2 * BLOCK)) as files:
+        assert compare(files, 100) == proven(0)
+        os.sync()
+        assert compare(files, 100) == proven(0)
+
+
+@pytest.mark.root
+def test_stacked_filesystems_prove_nothing(tmp_path: Name, sharing_backing: Name) -> None:
+    """overlayfs answers FIEMAP with places on the device below."""
+    for name in ("lower", "upper", "work"):
+        (sharing_backing / name).mkdir()
+    (sharing_backing / "lower" / "source").write_bytes(noise(4 * BLOCK))
+    options = ",".join(f"{name}dir={sharing_backing / name}" for name in ("lower", "upper", "work"))
+    with loopfs.mount(tmp_path / "stacked", "-t", "overlay", "-o", options, "none") as stacked:
+        (stacked / "destination").touch()
+        with opened(stacked / "source", stacked / "destination") as files:
+            assert extents(files.source, 0, 4 * BLOCK, sync=True)
+            request = files.request(4 * BLOCK)
+            outcome = carry(request)
+            assert outcome.copied == 4 * BLOCK
+            unknown = Sharing(0, 0, 4 * BLOCK, Proof.UNPROVABLE, NO_PLACES)
+            assert prove(request, outcome) == compare(files, 4 * BLOCK) == unknown
+            assert rewritten(outcome.copied, unknown) is None
+            assert summed(parts(files.source, 0, files.destination, 0, 4 * BLOCK)) == unknown
+        with opened(sharing_backing / "lower" / "source", stacked / "destination") as files:
+            assert compare(files, 4 * BLOCK) == unknown
+            assert summed(parts(files.source, 0, files.destination, 0, 4 * BLOCK)) == unknown
 
 
 @pytest.mark.parametrize(("kind", "shared"), [("btrfs", 16 * BLOCK), ("xfs", 0)])
@@ -194,7 +277,7 @@ def test_no_fiemap_is_unprovable(tmp_path: Name) -> None:
         assert outcome.carried() == {Path.COPY_FILE_RANGE: 4 * BLOCK}
         reason = "no FIEMAP: Operation not supported"
         assert sharing == Sharing(0, 0, 4 * BLOCK, Proof.UNPROVABLE, reason)
-        assert rewritten(request, outcome, sharing) is None
+        assert rewritten(outcome.copied, sharing) is None
 
 
 def test_body_shared_and_tail_rewritten(sharing_backing: Name) -> None:
@@ -203,7 +286,7 @@ def test_body_shared_and_tail_rewritten(sharing_backing: Name) -> None:
         outcome = carry(request)
         sharing = prove(request, outcome)
         assert sharing == proven(69632)
-        assert rewritten(request, outcome, sharing) == 368
+        assert rewritten(outcome.copied, sharing) == 368
 
 
 def test_copy_file_range_is_measured_by_its_own_range(sharing_backing: Name) -> None:
@@ -212,7 +295,7 @@ def test_copy_file_range_is_measured_by_its_own_range(sharing_backing: Name) -> 
         outcome = carry(request, (Path.REFLINK, Path.COPY_FILE_RANGE))
         sharing = prove(request, outcome)
         assert sharing == proven(9 * BLOCK)
-        assert rewritten(request, outcome, sharing) == BLOCK + 5
+        assert rewritten(outcome.copied, sharing) == BLOCK + 5
 
 
 def test_copy_file_range_on_ext4_rewrites(ext4: Name) -> None:
@@ -221,7 +304,7 @@ def test_copy_file_range_on_ext4_rewrites(ext4: Name) -> None:
         outcome = carry(request, DEFAULT)
         sharing = prove(request, outcome)
         assert sharing == proven(0)
-        assert rewritten(request, outcome, sharing) == 70000
+        assert rewritten(outcome.copied, sharing) == 70000
 
 
 @pytest.mark.parametrize("path", [Path.SPLICE, Path.SENDFILE, Path.READWRITE])
@@ -232,4 +315,4 @@ def test_moved_bytes_are_written_and_holes_are_not(backing: Name, path: Path) ->
         outcome = carry(request, (path,))
         sharing = prove(request, outcome)
         assert sharing == Sharing(0, (1 << 20) - (64 << 10), 0, Proof.WRITTEN)
-        assert rewritten(request, outcome, sharing) == 64 << 10
+        assert rewritten(outcome.copied, sharing) == 64 << 10

@@ -75,6 +75,7 @@ PROMISED = {
         "shared": MAYBE_NUMBER,
         "shared_before": MAYBE_NUMBER,
         "holes": NUMBER,
+        "unprovable": MAYBE_NUMBER,
         "proof": TEXT,
         "rewritten": MAYBE_NUMBER,
         "errno": MAYBE_TEXT,

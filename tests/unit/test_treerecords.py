@@ -9,9 +9,10 @@ import pytest
 from msgspec.structs import asdict
 
 from fusecopy.copying.batch import Cloned
+from fusecopy.copying.calls import FileId
 from fusecopy.copying.records import Attempt, Path, Proof, Sharing
 from fusecopy.dispatch.records import Copy, Record
-from fusecopy.filesystem.inode import Inode
+from fusecopy.filesystem.trees import Made
 from fusecopy.observe.caller import Caller
 from fusecopy.reporting.flows import Carried
 from fusecopy.reporting.reports import Reporter
@@ -44,9 +45,8 @@ def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: in
         copied=size,
         attempts=[Attempt(Path.REFLINK, 0, 0, size, size)],
         paths={Path.REFLINK: size},
-        sharing=[Sharing(shared, holes, unprovable, proof)],
+        sharing=Sharing(shared, holes, unprovable, proof),
         shared_before=0,
-        rewritten=0,
         errno=0,
         refusal=None,
         dispatch="dispatched",
@@ -55,9 +55,9 @@ def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: in
         requests=0,
         driver="ioctl",
     )
-    root = Inode(1, 5, 1, (None, b""), -1)
-    reporter.carried(copy, Inode(0, 5, 6, (root, name), -1))
-    clone = Cloned(name, 5, 7, size, shared, holes, unprovable, begun_ns=1_000, ended_ns=43_000)
+    files = FileId(5, 6, 1), FileId(5, 6, 2)  # of one inode number, one after the other
+    reporter.carried(copy, Made(files[0], name))
+    clone = Cloned(name, files[1], size, shared, holes, unprovable, begun_ns=1_000, ended_ns=43_000)
     reporter.clones(TreeRecords(CALLER, b"a/", b""), [clone])
     one_by_one, whole = put
     assert _told(whole) == _told(one_by_one)
@@ -65,5 +65,6 @@ def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: in
     ended = time.time() - (time.monotonic() - whole.mono_ns / 1e9)
     assert abs(datetime.fromisoformat(whole.time).timestamp() - ended) < 1
     assert (whole.seq, whole.shared) == (2, None if unprovable else shared)
-    for inode, record in ((6, one_by_one), (7, whole)):
-        assert reporter.last_copy(Inode(0, 5, inode, (root, name), -1)) == msgspec.json.encode(record)
+    for file, record in zip(files, (one_by_one, whole), strict=True):
+        assert reporter.last_copy(file) == msgspec.json.encode(record)
+    assert reporter.last_copy(FileId(5, 6, 3)) is None
