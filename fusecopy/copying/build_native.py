@@ -166,6 +166,15 @@ static int fc_block_size(int fd)
     return -errno;
 }
 
+/* On some filesystems (btrfs, XFS) a descriptor from before chattr +i may still be written,
+ * but not copied into. */
+static int fc_is_immutable(int fd)
+{
+    struct statx st;
+
+    return statx(fd, "", AT_EMPTY_PATH, 0, &st) == 0 && st.stx_attributes & STATX_ATTR_IMMUTABLE;
+}
+
 /* Two files before a copy, refused as generic_file_rw_checks does (fs/read_write.c, Linux 5.3 to 7.2).
  * block is 0 where the destination does not tell it. */
 static int fc_look(int source, int destination, struct fc_files *files)
@@ -181,6 +190,8 @@ static int fc_look(int source, int destination, struct fc_files *files)
         return -EINVAL;
     if ((flags = fcntl(destination, F_GETFL)) < 0)
         return -errno;
+    if (fc_is_immutable(destination))
+        return -EPERM;
     if (flags & O_APPEND) /* pwrite would put the bytes at the file's end, whatever offset it is given */
         return -EBADF;
     files->size_in = in.st_size;

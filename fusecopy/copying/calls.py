@@ -55,7 +55,7 @@ def look(source: int, destination: int) -> Files:
 
     Raises:
         OSError: vfs_copy_file_range would refuse them: EISDIR for a directory, EINVAL for what is no regular
-            file either, EBADF for a destination opened with O_APPEND.
+            file either, EPERM for an immutable destination, EBADF for one opened with O_APPEND.
     """
     files = ffi.new("struct fc_files *")
     check(lib.fc_look(source, destination, files))

@@ -7,6 +7,9 @@ typedef int... mode_t;
 #define FUSECOPY_HANDLE_BYTES ...
 #define UTIME_NOW_NS ...
 #define UTIME_OMIT_NS ...
+#define BTRFS_SUPER_MAGIC ...
+#define XFS_SUPER_MAGIC ...
+#define TMPFS_MAGIC ...
 #define RENAME_NOREPLACE ...
 #define RENAME_EXCHANGE ...
 #define FS_IOC_GETFLAGS ...
@@ -26,7 +29,9 @@ int fusecopy_create(int directory, const char *name, int flags, unsigned int mod
                     int *found);
 int fusecopy_open_regular(int descriptor, int flags);
 int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
+int fusecopy_capabilities(uint64_t *effective);
 int fusecopy_set_capabilities(uint64_t effective);
+int64_t fusecopy_filesystem_type(int fd);
 int fusecopy_check_dedupe(int fd, uint64_t off, uint64_t length);
 int fusecopy_fiemap(int fd, char *map, unsigned int extents);
 """
@@ -38,12 +43,14 @@ SOURCE = r"""
 #include <linux/capability.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "become.h"
@@ -116,7 +123,9 @@ static int fusecopy_create(int directory, const char *name, int flags, unsigned 
 }
 
 /* Opens a regular file by an O_PATH descriptor; EINVAL of all else, because to open a fifo or a device acts
- * on it. Only a file's owner and root may leave its access time alone (open(2)). */
+ * on it. Only a file's owner and root may leave its access time alone, and an append-only file is written
+ * with O_APPEND or not at all (open(2)); else that is left out, because no copy may go into such a
+ * descriptor. */
 static int fusecopy_open_regular(int descriptor, int flags)
 {
     struct stat st;
@@ -126,8 +135,12 @@ static int fusecopy_open_regular(int descriptor, int flags)
         return -errno;
     if (!S_ISREG(st.st_mode))
         return -EINVAL;
-    fd = reopen(descriptor, flags);
-    return fd == -EPERM && flags & O_NOATIME ? reopen(descriptor, flags & ~O_NOATIME) : fd;
+    fd = reopen(descriptor, flags & ~O_APPEND);
+    if (fd == -EPERM && flags & O_NOATIME)
+        fd = reopen(descriptor, flags & ~(O_NOATIME | O_APPEND));
+    if (fd == -EPERM && flags & O_APPEND)
+        fd = reopen(descriptor, flags & ~O_NOATIME);
+    return fd;
 }
 
 static int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory,
@@ -154,6 +167,17 @@ static int fusecopy_ioctl(int fd, unsigned long cmd, char *argument)
     return result(ioctl(fd, cmd, argument));
 }
 
+static int fusecopy_capabilities(uint64_t *effective)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -errno;
+    *effective = data[0].effective | (uint64_t)data[1].effective << 32;
+    return 0;
+}
+
 /* Of this thread alone, like all that capset(2) does. */
 static int fusecopy_set_capabilities(uint64_t effective)
 {
@@ -165,6 +189,14 @@ static int fusecopy_set_capabilities(uint64_t effective)
     data[0].effective = data[0].permitted & (uint32_t)effective;
     data[1].effective = data[1].permitted & (uint32_t)(effective >> 32);
     return result(syscall(SYS_capset, &header, data));
+}
+
+/* One of the numbers of <linux/magic.h>. */
+static int64_t fusecopy_filesystem_type(int fd)
+{
+    struct statfs fs;
+
+    return fstatfs(fd, &fs) < 0 ? -errno : (int64_t)fs.f_type;
 }
 
 /* FIDEDUPERANGE without a destination: what it checks of the source, and no more. */

@@ -124,10 +124,8 @@ class Clones:
         limit = file_size_limit(ctx.pid)
         if limit is not None and request.offset_out + request.length > limit:
             raise _error(errno.EFBIG)  # which the kernel checks of every other way to write
-        with self._credentials.of(ctx):
-            calls.clone_range(
-                request.source, request.offset_in, length, request.destination, request.offset_out
-            )
+        range_ = (request.source, request.offset_in, length, request.destination, request.offset_out)
+        self._credentials.act(ctx, lambda: calls.clone_range(*range_))
         _tell_kernel(request, destination.inode.number)
 
     def _dedupe(self, request: Request, destination: OpenFile, ctx: Context) -> Cloned:

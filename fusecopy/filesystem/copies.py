@@ -18,6 +18,7 @@ from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request
 from fusecopy.copying.refusal import explain_outcome
 from fusecopy.copying.sharing import prove, shared_bytes
 from fusecopy.filesystem.accounts import Accounts
+from fusecopy.filesystem.caller import Credentials
 from fusecopy.filesystem.control import Announcements
 from fusecopy.filesystem.identity import caller as caller_of
 from fusecopy.filesystem.identity import identify
@@ -32,12 +33,15 @@ NOT_THIS_WAY = {
     errnos.EOPNOTSUPP,
     errnos.EINVAL,
     errnos.EXDEV,
-    errnos.EPERM,
     errnos.ENOTTY,
     errnos.ENOSYS,
-    errnos.ETXTBSY,
 }
-"""With these an exhausted ladder means that no path could, not that copying failed."""
+"""With these an exhausted ladder means that no path could, not that copying failed. EPERM (immutable) and
+ETXTBSY (a swap file) are what copy_file_range(2) says natively: the kernel's splice is not to go on, whose
+writes some filesystems take."""
+
+CLONE_REFUSED = NOT_THIS_WAY | {errnos.EPERM, errnos.ETXTBSY}
+"""What refuses a copy that may only be a clone."""
 
 ASKED = "copy_file_range"
 
@@ -61,6 +65,14 @@ class _Plan:
     strict: bool
 
 
+class _NothingCopiedError(OSError):
+    """What became of a copy, as an error."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.errno, os.strerror(outcome.errno))
+        self.outcome = outcome
+
+
 class Copies:
     """The copy handler. The policy may be replaced at any time; a request keeps the one it began with.
 
@@ -74,6 +86,7 @@ class Copies:
         reporter: Reporter,
         accounts: Accounts,
         announcements: Announcements,
+        credentials: Credentials,
         policy: Policy,
         exclusive: bool,
     ) -> None:
@@ -84,6 +97,7 @@ class Copies:
         self._accounts = accounts
         self._reporter = reporter
         self._announcements = announcements
+        self._credentials = credentials
         self._stopping = threading.Event()
         self._room = threading.BoundedSemaphore(AT_ONCE)
         announcements.changed = self._let_clone
@@ -126,7 +140,7 @@ class Copies:
         plan = _plan(self.policy, how)
         before = shared_before(request)
         with self._room:
-            outcome = carry(request, plan.ladder, interrupted=lambda: self._interrupted(ctx))
+            outcome = self._carry(request, plan.ladder, ctx)
         unseen = source.unseen or destination.unseen
         if outcome.copied and self._exclusive and not unseen and ctx.keep_turn():
             ctx.answer(outcome.copied)
@@ -136,6 +150,18 @@ class Copies:
             return outcome.copied
         self._fail(plan, copy, destination, ctx.pid)
         raise AssertionError("unreachable")
+
+    def _carry(self, request: Request, ladder: Ladder, ctx: CopyContext) -> Outcome:
+        def once() -> Outcome:
+            outcome = carry(request, ladder, interrupted=lambda: self._interrupted(ctx))
+            if outcome.errno and not outcome.copied:
+                raise _NothingCopiedError(outcome)
+            return outcome
+
+        try:
+            return self._credentials.spend(ctx, once)
+        except _NothingCopiedError as error:
+            return error.outcome
 
     def cloned(self, clone: Clone) -> None:
         """Prove and report what was answered by a clone."""
@@ -199,7 +225,7 @@ class Copies:
         if copy.attempts and code in NOT_THIS_WAY and not plan.strict:
             self._accounts.declined(destination, thread, _declined(copy, errnos.EOPNOTSUPP))
             raise OSError(errnos.EOPNOTSUPP, os.strerror(errnos.EOPNOTSUPP))
-        if code in NOT_THIS_WAY and plan.strict:
+        if code in CLONE_REFUSED and plan.strict:
             code = STRICT_ERRNO
         self._report(destination, copy, False)
         raise OSError(code, os.strerror(code))

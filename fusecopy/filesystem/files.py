@@ -4,7 +4,9 @@ READ and WRITE are served by the native layer. Methods block, raise OSError, and
 """
 
 import errno
+import fcntl
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyfuse3
@@ -23,11 +25,14 @@ from fusecopy.native import nodes
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import NativeFile
 
-OPEN_FLAGS = os.O_ACCMODE | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
+OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
 
 READ_IOCTLS = (lib.FS_IOC_GETFLAGS, lib.FS_IOC_FSGETXATTR)
 WRITE_IOCTLS = (lib.FS_IOC_SETFLAGS, lib.FS_IOC_FSSETXATTR)
 """Inode flags and project ids, as lsattr and chattr use them."""
+
+SAME_FOR_ALL = (lib.BTRFS_SUPER_MAGIC, lib.XFS_SUPER_MAGIC, lib.TMPFS_MAGIC)
+"""Filesystems that keep no blocks for some user id (Linux 6.1 to 7.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class Files:
         self._noatime = os.O_NOATIME if how.noatime else 0
         self._how = how
         self._passthrough = passthrough
+        with inodes.borrow(inodes.root.number) as root:
+            self._root_asks_writer = kernel.filesystem_type(root) not in SAME_FOR_ALL
 
     def open(self, number: int, flags: int, ctx: Context) -> Opened:
         """Open a file of the backing; for the flags left out see Names.create."""
@@ -113,9 +120,10 @@ class Files:
         """SEEK_DATA and SEEK_HOLE; nothing else reads the descriptor's own position."""
         return os.lseek(self._files.get(fh).fd, off, whence)
 
-    def fallocate(self, fh: int, mode: int, off: int, length: int) -> None:
+    def fallocate(self, fh: int, mode: int, off: int, length: int, ctx: Context) -> None:
         """fallocate(2) with every mode the backing takes."""
-        kernel.fallocate(self._files.get(fh).fd, mode, off, length)
+        fd = self._files.get(fh).fd
+        self._credentials.spend(ctx, lambda: kernel.fallocate(fd, mode, off, length))
 
     def ioctl(self, fd: int, cmd: int, data: bytes, out_size: int, ctx: Context) -> bytes:
         """The ioctls of inode flags; ENOTTY to all others.
@@ -125,10 +133,13 @@ class Files:
         if cmd in READ_IOCTLS:
             return kernel.ioctl(fd, cmd, bytes(out_size))
         if cmd in WRITE_IOCTLS:
-            with self._credentials.of(ctx):
-                kernel.ioctl(fd, cmd, data)
+            self._credentials.act(ctx, lambda: kernel.ioctl(fd, cmd, data))
             return b""
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+
+    def spend(self, ctx: Context, write: Callable[[], int]) -> int:
+        """Write with the room that the program may have."""
+        return self._credentials.spend(ctx, write)
 
     def privileged_write(self, fh: int, ctx: Context) -> None:
         """A program without CAP_FSETID is about to write into a file with setuid or setgid bits."""
@@ -141,15 +152,39 @@ class Files:
     def _add(self, fd: int, flags: int, inode: Inode, ctx: Context) -> Opened:
         """A file's cached pages are dropped when it is opened again, unless they are asked to be kept: its
         reads would not be seen."""
-        backing = self._passthrough.opened(inode, fd)
-        identity = inode.device, inode.ino
-        native = NativeFile(fd, identity, write_waits=bool(flags & os.O_DSYNC), unseen=backing != 0)
+        backing = self._told_to_kernel(inode, fd, ctx)
+        native = NativeFile(
+            fd,
+            (inode.device, inode.ino),
+            write_waits=bool(flags & os.O_DSYNC),
+            unseen=backing != 0,
+            asks_writer=self._asks_writer(inode, fd),
+            only_appends=flags & os.O_APPEND != 0 and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND != 0,
+            opener=ctx.uid,
+        )
         file = OpenFile(native, inode, ctx.pid)
         self._files.add(file)
         noflush = self._how.noflush and inode.device == self._inodes.root.device
         # Who keeps pages and is read by the kernel itself gets EIO (fs/fuse/iomode.c, Linux 6.9 to 7.2).
         keep_cache = self._how.keep_cache and not backing
         return Opened(file.fh, keep_cache=keep_cache, noflush=noflush, backing=backing)
+
+    def _told_to_kernel(self, inode: Inode, fd: int, ctx: Context) -> int:
+        """The kernel writes with the ids of the thread that told it of the file (fb->cred in
+        fs/fuse/passthrough.c, Linux 6.9 to 7.2), for all who have it open then: so with those of whoever
+        opens it, or owns it where that is root."""
+        if not self._passthrough.wanted:
+            return 0
+        with self._credentials.paying(ctx.uid or os.fstat(fd).st_uid):
+            return self._passthrough.opened(inode, fd)
+
+    def _asks_writer(self, inode: Inode, fd: int) -> bool:
+        """Whether the backing may give room by the writer's user id; what is not known not to, may."""
+        if self._credentials.uid != 0:
+            return False
+        if inode.device == self._inodes.root.device:
+            return self._root_asks_writer
+        return kernel.filesystem_type(fd) not in SAME_FOR_ALL
 
 
 def _is_changed_unseen(opened: Opened, flags: int) -> bool:

@@ -61,9 +61,15 @@ def create(directory: int, name: bytes, flags: int, mode: int, umask: int) -> tu
 
 
 def open_regular(descriptor: int, flags: int) -> int:
-    """Open a regular file by an O_PATH descriptor of it; without O_NOATIME where that is not allowed. EINVAL
-    of all else, because to open a fifo or a device acts on it."""
+    """Open a regular file by an O_PATH descriptor of it; without O_NOATIME where that is not allowed, with
+    O_APPEND, where it is among `flags`, only if there is no other way (chattr +a). EINVAL of all else,
+    because to open a fifo or a device acts on it."""
     return _check(lib.fusecopy_open_regular(descriptor, flags))
+
+
+def filesystem_type(fd: int) -> int:
+    """What statfs(2) calls the filesystem: its f_type."""
+    return _check(lib.fusecopy_filesystem_type(fd))
 
 
 def rename(old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:
@@ -115,6 +121,13 @@ def set_umask(mask: int) -> None:
 def become(uid: int, gid: int, groups: list[int]) -> None:
     """Give this thread, and no other, the filesystem ids and supplementary groups named."""
     _check(lib.fusecopy_become(uid, gid, groups, len(groups)))
+
+
+def capabilities() -> int:
+    """This thread's effective capabilities, as a bit mask."""
+    effective = ffi.new("uint64_t *")
+    _check(lib.fusecopy_capabilities(effective))
+    return int(effective[0])
 
 
 def set_capabilities(effective: int) -> None:

@@ -11,7 +11,7 @@ import pyfuse3
 
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.attributes import told
-from fusecopy.filesystem.caller import Context, Credentials
+from fusecopy.filesystem.caller import CAP_FOWNER, Context, Credentials
 from fusecopy.filesystem.control import Control
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import OpenFiles
@@ -80,11 +80,14 @@ class Metadata:
                 drop_suidgid(descriptor, ctx)
             if fields.update_uid or fields.update_gid:
                 owner = change.st_uid if fields.update_uid else -1
-                os.chown(path, owner, change.st_gid if fields.update_gid else -1)
+                group = change.st_gid if fields.update_gid else -1
+                # XFS lets who has CAP_FOWNER exceed the new owner's quota (xfs_setattr_nonsize).
+                self._credentials.spend(ctx, lambda: os.chown(path, owner, group), without=CAP_FOWNER)
             if fields.update_mode:
                 os.chmod(path, change.st_mode & 0o7777)
             if fields.update_size:
-                os.truncate(path if fh is None else self._files.get(fh).fd, change.st_size)
+                file = path if fh is None else self._files.get(fh).fd
+                self._credentials.spend(ctx, lambda: os.truncate(file, change.st_size))
             if fields.update_atime or fields.update_mtime:
                 kernel.set_times(path, *_times(change, fields))
             return told(self._inodes.get(number), Entry.of(descriptor), self._timeout)
@@ -115,11 +118,8 @@ class Metadata:
             self._control.set(self._inodes.get(number), name, value, ctx)
             return
         with self._inodes.borrow(number) as descriptor:
-            if name.startswith(ACL_PREFIX):
-                with self._credentials.of(ctx):
-                    os.setxattr(f"/proc/self/fd/{descriptor}", name, value)
-            else:
-                os.setxattr(f"/proc/self/fd/{descriptor}", name, value)
+            carry_out = self._credentials.act if name.startswith(ACL_PREFIX) else self._credentials.spend
+            carry_out(ctx, lambda: os.setxattr(f"/proc/self/fd/{descriptor}", name, value))
 
     def listxattr(self, number: int, ctx: Context) -> list[bytes]:
         """Names of the backing's extended attributes; the server's own stay unlisted, so that cp -a does not

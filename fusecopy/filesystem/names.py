@@ -52,8 +52,9 @@ class Names:
         _check_component(name)
         flags = flags & CREATE_FLAGS | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._inodes.borrow(parent) as directory:
-            with self._credentials.of(ctx):
-                fd, descriptor = kernel.create(directory, name, flags, mode, ctx.umask)
+            fd, descriptor = self._credentials.act(
+                ctx, lambda: kernel.create(directory, name, flags, mode, ctx.umask)
+            )
             try:
                 entry = self._enter(descriptor, parent, name)
             except BaseException:
@@ -65,33 +66,33 @@ class Names:
         """Create a regular or special file as the caller."""
         _check_component(name)
         with self._inodes.borrow(parent) as directory:
-            with self._credentials.creating(ctx):
-                os.mknod(name, mode, device, dir_fd=directory)
+            self._credentials.create(ctx, lambda: os.mknod(name, mode, device, dir_fd=directory))
             return self._created(directory, parent, name)
 
     def mkdir(self, parent: int, name: bytes, mode: int, ctx: Context) -> Entry:
         """Create a directory as the caller."""
         _check_component(name)
         with self._inodes.borrow(parent) as directory:
-            with self._credentials.creating(ctx):
-                os.mkdir(name, stat.S_IMODE(mode), dir_fd=directory)
+            self._credentials.create(ctx, lambda: os.mkdir(name, stat.S_IMODE(mode), dir_fd=directory))
             return self._created(directory, parent, name)
 
     def symlink(self, parent: int, name: bytes, target: bytes, ctx: Context) -> Entry:
         """Create a symbolic link as the caller."""
         _check_component(name)
         with self._inodes.borrow(parent) as directory:
-            with self._credentials.of(ctx):
-                os.symlink(target, name, dir_fd=directory)
+            self._credentials.act(ctx, lambda: os.symlink(target, name, dir_fd=directory))
             return self._created(directory, parent, name)
 
-    def link(self, number: int, parent: int, name: bytes) -> Entry:
+    def link(self, number: int, parent: int, name: bytes, ctx: Context) -> Entry:
         """Give a file another name."""
         _check_component(name)
         with self._inodes.borrow(number) as descriptor, self._inodes.borrow(parent) as directory:
             # Through /proc the link goes to the very file, whatever its first name has become; linkat(2)
             # with AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
-            os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=directory, follow_symlinks=True)
+            path = f"/proc/self/fd/{descriptor}"
+            self._credentials.spend(
+                ctx, lambda: os.link(path, name, dst_dir_fd=directory, follow_symlinks=True)
+            )
             return self._created(directory, parent, name)
 
     def unlink(self, parent: int, name: bytes) -> None:
@@ -106,20 +107,21 @@ class Names:
         with self._inodes.borrow(parent) as directory:
             self._lose(directory, parent, name, lambda: os.rmdir(name, dir_fd=directory))
 
-    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
+    def rename(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: Context
+    ) -> None:
         """Rename, replacing, refusing to replace, or exchanging."""
         _check_component(name)
         _check_component(new_name)
         with self._inodes.borrow(parent) as old, self._inodes.borrow(new_parent) as new:
+
+            def rename() -> None:
+                self._credentials.spend(ctx, lambda: kernel.rename(old, name, new, new_name, flags))
+
             if flags == 0:
-                self._lose(
-                    new,
-                    new_parent,
-                    new_name,
-                    lambda: os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new),
-                )
+                self._lose(new, new_parent, new_name, rename)
             else:
-                kernel.rename(old, name, new, new_name, flags)
+                rename()
             moved = self._seen(new, new_parent, new_name)
             if flags & pyfuse3.RENAME_EXCHANGE and (exchanged := self._seen(old, parent, name)):
                 self._gone(exchanged, new, new_parent, new_name)

@@ -1,7 +1,7 @@
 """The mounted file system as fusecopy.serving calls it: each operation one line over its logic."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyfuse3
@@ -71,8 +71,8 @@ class Operations(serving.Operations):
     def symlink(self, parent: int, name: bytes, target: bytes, ctx: RequestContext) -> Entry:
         return self._fs.names.symlink(parent, name, target, ctx)
 
-    def link(self, inode: int, parent: int, name: bytes) -> Entry:
-        return self._fs.names.link(inode, parent, name)
+    def link(self, inode: int, parent: int, name: bytes, ctx: RequestContext) -> Entry:
+        return self._fs.names.link(inode, parent, name, ctx)
 
     def unlink(self, parent: int, name: bytes) -> None:
         self._fs.names.unlink(parent, name)
@@ -80,8 +80,10 @@ class Operations(serving.Operations):
     def rmdir(self, parent: int, name: bytes) -> None:
         self._fs.names.rmdir(parent, name)
 
-    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
-        self._fs.names.rename(parent, name, new_parent, new_name, flags)
+    def rename(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: RequestContext
+    ) -> None:
+        self._fs.names.rename(parent, name, new_parent, new_name, flags, ctx)
 
     def readlink(self, inode: int) -> bytes:
         return self._fs.names.readlink(inode)
@@ -138,8 +140,8 @@ class Operations(serving.Operations):
     def lseek(self, inode: int, fh: int, off: int, whence: int) -> int:
         return self._fs.files.lseek(fh, off, whence)
 
-    def fallocate(self, inode: int, fh: int, mode: int, off: int, length: int) -> None:
-        self._fs.files.fallocate(fh, mode, off, length)
+    def fallocate(self, inode: int, fh: int, mode: int, off: int, length: int, ctx: RequestContext) -> None:
+        self._fs.files.fallocate(fh, mode, off, length, ctx)
 
     def ioctl(
         self, inode: int, fh: int, cmd: int, data: bytes, out_size: int, is_dir: bool, ctx: IoctlContext
@@ -159,6 +161,9 @@ class Operations(serving.Operations):
         if cmd == ioctls.PROGRESS:
             return self._fs.trees.progress(data)
         return self._fs.files.ioctl(fd, cmd, data, out_size, ctx)
+
+    def spend(self, ctx: RequestContext, write: Callable[[], int]) -> int:
+        return self._fs.files.spend(ctx, write)
 
     def privileged_write(self, fh: int, ctx: RequestContext) -> None:
         try:

@@ -23,10 +23,14 @@ class _Backing:
 
 class Passthrough:
     """The backing files that the kernel knows; one for all opens of an inode, else it refuses the later ones
-    with EIO (fs/fuse/iomode.c, Linux 6.9 to 7.2). Methods may run in any thread."""
+    with EIO (fs/fuse/iomode.c, Linux 6.9 to 7.2). Methods may run in any thread.
+
+    Attributes:
+        wanted: it was asked for.
+    """
 
     def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted
+        self.wanted = wanted
         self._lock = threading.Lock()
         self._known: dict[tuple[int, int], _Backing] = {}
 
@@ -37,7 +41,7 @@ class Passthrough:
             FuseUnavailableError: it did not, or root of a user namespace asks (EPERM: it wants CAP_SYS_ADMIN
                 in the initial one, fuse_backing_open, Linux 6.9 to 7.2).
         """
-        if not self._wanted:
+        if not self.wanted:
             return
         if not serving.connection().passthrough:
             raise FuseUnavailableError(
@@ -56,7 +60,7 @@ class Passthrough:
         A FORGET may overtake the last RELEASE, and the inode's number be another file's by then; device and
         inode number of the backing are this file's for as long as the kernel holds it.
         """
-        if not self._wanted:
+        if not self.wanted:
             return 0
         with self._lock:
             known = self._known.get((inode.device, inode.ino))
@@ -69,7 +73,7 @@ class Passthrough:
 
     def released(self, inode: Inode) -> None:
         """Take an open back; after the last one the kernel forgets the file."""
-        if not self._wanted:
+        if not self.wanted:
             return
         with self._lock:
             known = self._known[inode.device, inode.ino]

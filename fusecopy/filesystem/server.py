@@ -148,11 +148,18 @@ class Server:
         announcements = Announcements()
         self._accounts = Accounts(self._files, self._reporter, config.mountpoint)
         exclusive = config.exclusive
+        self._credentials = Credentials()
         self._copies = Copies(
-            self._files, self._reporter, self._accounts, announcements, config.policy, exclusive
+            self._files,
+            self._reporter,
+            self._accounts,
+            announcements,
+            self._credentials,
+            config.policy,
+            exclusive,
         )
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
-        credentials = Credentials()
+        credentials = self._credentials
         names = Names(self._inodes, credentials, config.timeout)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint, exclusive)
         self._passthrough = Passthrough(config.passthrough)
@@ -195,6 +202,7 @@ class Server:
             FusecopyError: the mount was refused or the log cannot be written; nothing is left mounted.
         """
         os.umask(PRIVATE)
+        self._credentials.renounce()
         sys.setswitchinterval(SWITCH_SECONDS)
         faulthandler.register(signal.SIGUSR2, all_threads=True)
         serving.init(

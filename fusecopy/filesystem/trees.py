@@ -27,7 +27,7 @@ from fusecopy.copying.sharing import rewritten
 from fusecopy.copying.tree import Tree, TreeError
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.caller import Credentials, Rights, assume
-from fusecopy.filesystem.copies import NOT_THIS_WAY, carried
+from fusecopy.filesystem.copies import CLONE_REFUSED, carried
 from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inode import Inode
@@ -335,7 +335,7 @@ def _answer(job: _Job) -> Answer:
     """What there is now: nothing, if it failed."""
     if job.failure:
         code, refusal = job.failure.errno, job.failure.refusal
-        unshared = refusal is not None and code in NOT_THIS_WAY and job.ladder == HOWS["reflink"]
+        unshared = refusal is not None and code in CLONE_REFUSED and job.ladder == HOWS["reflink"]
         cause, remedy = (refusal.cause, refusal.remedy) if refusal else ("", "")
         return Answer(code, unshared, 0, 0, 0, 0, 0, 0, 0, 0, job.failure.path, cause, remedy)
     counts, copies = job.tree.counts, [copy for _, copy, _ in job.copies]

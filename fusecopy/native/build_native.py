@@ -64,7 +64,8 @@ struct fusecopy_client {
 #define FUSECOPY_OPCODES ...
 #define FUSECOPY_WRITEBACK ...
 struct fusecopy_file {
-    int fd; int write_waits; int unseen; uint64_t device; uint64_t ino;
+    int fd; int write_waits; int unseen; int asks_writer; int only_appends; uid_t opener;
+    uint64_t device; uint64_t ino;
     int client_count; struct fusecopy_client clients[...];
 };
 struct fusecopy_connection {
@@ -121,6 +122,7 @@ struct fusecopy_event {
 };
 struct fuse_forget_data { uint64_t ino; uint64_t nlookup; };
 
+void free(void *memory);
 int fuse_version(void);
 const char *fuse_pkgversion(void);
 const struct fuse_ctx *fuse_req_ctx(fuse_req_t req);
@@ -128,6 +130,7 @@ int fuse_req_interrupted(fuse_req_t req);
 int fuse_reply_err(fuse_req_t req, int err);
 int fuse_reply_buf(fuse_req_t req, const char *buf, size_t size);
 int fuse_reply_readlink(fuse_req_t req, const char *target);
+int fuse_reply_write(fuse_req_t req, size_t count);
 int fuse_reply_xattr(fuse_req_t req, size_t size);
 int fuse_reply_lseek(fuse_req_t req, int64_t off);
 int fuse_reply_ioctl(fuse_req_t req, int result, const void *buf, size_t size);
@@ -147,8 +150,7 @@ void fusecopy_end_events(void);
 int fusecopy_backing_open(int fd);
 void fusecopy_backing_close(int id);
 void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
-void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before,
-                           int append);
+int64_t fusecopy_write(int fd, const char *data, size_t size, int64_t off, int append);
 int fusecopy_stat(int fd, struct fusecopy_entry *entry);
 int fusecopy_reply_entry(fuse_req_t req, struct fusecopy_entry *entry);
 int fusecopy_reply_absent(fuse_req_t req);
@@ -175,7 +177,7 @@ extern "Python+C" {
     void on_look(uint64_t fh, pid_t pid, int writes);
     void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
     void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before,
-                       int append);
+                       int append, uid_t writer);
     void on_privileged_write(fuse_req_t req, uint64_t fh);
     void on_setattr(fuse_req_t req, uint64_t inode, struct fusecopy_setattr *change);
     void on_copy_file_range(fuse_req_t req, struct fusecopy_copy *copy);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -185,7 +186,7 @@ static size_t write_without_waiting(struct fusecopy_file *file, const char *data
 	struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
 	ssize_t written;
 
-	if (file->write_waits)
+	if (file->write_waits || file->asks_writer)
 		return 0;
 	written = pwritev2(file->fd, &iov, 1, off, RWF_NOWAIT | append);
 	if (written < 0 && errno == EOPNOTSUPP)
@@ -193,77 +194,118 @@ static size_t write_without_waiting(struct fusecopy_file *file, const char *data
 	return written < 0 ? 0 : written;
 }
 
-/* Writes on a thread of trio's what cannot be written at once. */
-static void write_on_pyfuse3_loop(fuse_req_t req, struct fusecopy_file *file, const char *data, size_t size,
-				  off_t off, int append)
+/* Who pays for what is written: for mapped pages, of which the kernel does not say, whoever opened the file. */
+static uid_t writer_of(fuse_req_t req, const struct fusecopy_file *file, const struct fuse_file_info *fi)
 {
-	size_t written = write_without_waiting(file, data, size, off, append);
-	char *rest;
+	return fi->writepage ? file->opener : fuse_req_ctx(req)->uid;
+}
 
-	if (written == size) {
-		fuse_reply_write(req, size);
-		return;
-	}
+/* Has Python write what is left after `written` bytes. */
+static void leave_rest(fuse_req_t req, struct fusecopy_file *file, const char *data, size_t size, off_t off,
+		       size_t written, const struct fuse_file_info *fi)
+{
 	/* The request's buffer is reused for the next request as soon as we return. */
-	rest = malloc(size - written);
+	char *rest = malloc(size - written);
+
 	if (!rest) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
 	memcpy(rest, data + written, size - written);
-	on_slow_write(req, (uint64_t)(uintptr_t)file, rest, size - written, off + written, written, append);
+	on_slow_write(req, (uint64_t)(uintptr_t)file, rest, size - written, off + written, written, appends(fi),
+		      writer_of(req, file, fi));
 }
 
-/* A program without CAP_FSETID writes, and the write itself is ours: the bits would stay. */
-static void drop_suidgid(fuse_req_t req, struct fusecopy_file *file)
+/* Writes on a thread of trio's what cannot be written at once. */
+static void write_on_pyfuse3_loop(fuse_req_t req, struct fusecopy_file *file, const char *data, size_t size,
+				  off_t off, const struct fuse_file_info *fi)
+{
+	size_t written = write_without_waiting(file, data, size, off, appends(fi));
+
+	if (written == size)
+		fuse_reply_write(req, size);
+	else
+		leave_rest(req, file, data, size, off, written, fi);
+}
+
+/* A program without CAP_FSETID writes, and the write itself is ours: the bits would stay. Whether there were any. */
+static int drop_suidgid(fuse_req_t req, struct fusecopy_file *file)
 {
 	struct stat st;
 
-	if (fusecopy_drops_suidgid() && fstat(file->fd, &st) == 0 && st.st_mode & (S_ISUID | S_ISGID))
-		on_privileged_write(req, (uint64_t)(uintptr_t)file);
+	if (!fusecopy_drops_suidgid() || fstat(file->fd, &st) < 0 || !(st.st_mode & (S_ISUID | S_ISGID)))
+		return 0;
+	on_privileged_write(req, (uint64_t)(uintptr_t)file);
+	return 1;
 }
 
-static void write_all(fuse_req_t req, int fd, const char *data, size_t size, off_t off, size_t before, int append)
+int64_t fusecopy_write(int fd, const char *data, size_t size, int64_t off, int append)
 {
 	struct iovec iov;
 	size_t written = 0;
 	ssize_t n = 0;
-	int error = 0;
 
 	while (written < size) {
 		iov = (struct iovec){ .iov_base = (void *)(data + written), .iov_len = size - written };
 		n = pwritev2(fd, &iov, 1, off + written, append);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			error = errno;
 		if (n <= 0)
 			break;
 		written += n;
 	}
-	if (before + written == 0 && error)
-		fuse_reply_err(req, error);
-	else
-		fuse_reply_write(req, before + written);
+	return n < 0 && written == 0 ? -errno : (int64_t)written;
 }
 
-void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before, int append)
+/* Some filesystems keep their last blocks for root (ext4_has_free_clusters, fs/ext4/balloc.c), whom they know by the
+ * writer's filesystem user id; so a root server writes with its program's. Of the calls that change this thread's
+ * rights only these two are made for each request, and only on such a filesystem for such a program. */
+static int64_t write_for(uid_t writer, const struct fusecopy_file *file, const char *data, size_t size, off_t off,
+			 int append)
 {
-	write_all(req, fd, data, size, off, before, append);
-	free(data);
+	const uid_t server = geteuid();
+	int64_t written;
+
+	if (server != 0 || writer == 0 || !file->asks_writer)
+		return fusecopy_write(file->fd, data, size, off, append);
+	setfsuid(writer);
+	written = fusecopy_write(file->fd, data, size, off, append);
+	setfsuid(server);
+	return written;
+}
+
+/* Where there is no room for everybody, Python looks whether this program may have more. */
+static void write_in_loop(fuse_req_t req, struct fusecopy_file *file, const char *data, size_t size, off_t off,
+			  const struct fuse_file_info *fi)
+{
+	int64_t written = write_for(writer_of(req, file, fi), file, data, size, off, appends(fi));
+
+	if ((written == -ENOSPC || written == -EDQUOT) && geteuid() == 0)
+		leave_rest(req, file, data, size, off, 0, fi);
+	else if (written < 0)
+		fuse_reply_err(req, -written);
+	else
+		fuse_reply_write(req, written);
 }
 
 void fusecopy_do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
 		       struct fuse_file_info *fi)
 {
 	struct fusecopy_file *file = file_of(fi);
+	int is_privileged;
 
 	(void)ino;
 	fusecopy_settle_range(file, off, size);
 	count_write(file, req, size, fi->writepage);
-	drop_suidgid(req, file);
-	if (fusecopy_in_loop())
-		write_all(req, file->fd, data, size, off, 0, appends(fi));
+	is_privileged = drop_suidgid(req, file);
+	if (file->only_appends && !appends(fi))
+		/* Natively fcntl(2) would not have let it take O_APPEND back, or map the file; the bytes would go elsewhere. */
+		fuse_reply_err(req, EPERM);
+	else if (is_privileged && file->asks_writer)
+		/* Without CAP_FSETID, as other ids are, it would take away what may stay (setgid, for the group). */
+		leave_rest(req, file, data, size, off, 0, fi);
+	else if (fusecopy_in_loop())
+		write_in_loop(req, file, data, size, off, fi);
 	else
-		write_on_pyfuse3_loop(req, file, data, size, off, appends(fi));
+		write_on_pyfuse3_loop(req, file, data, size, off, fi);
 }

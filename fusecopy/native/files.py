@@ -40,7 +40,14 @@ class NativeFile:
     __slots__ = ("_file", "fd", "fh", "unseen")
 
     def __init__(
-        self, fd: int, identity: tuple[int, int] = (0, 0), write_waits: bool = False, unseen: bool = False
+        self,
+        fd: int,
+        identity: tuple[int, int] = (0, 0),
+        write_waits: bool = False,
+        unseen: bool = False,
+        asks_writer: bool = False,
+        only_appends: bool = False,
+        opener: int = 0,
     ) -> None:
         """Serve `fd`.
 
@@ -48,12 +55,17 @@ class NativeFile:
             identity: st_dev and st_ino in the backing, the same for every open of one file.
             write_waits: (O_SYNC, O_DSYNC) pyfuse3's loop leaves every write to a worker thread.
             unseen: the kernel reads and writes it by itself.
+            asks_writer: the backing has room that it gives by the writer's user id.
+            only_appends: the descriptor is opened with O_APPEND, because the file is append-only.
+            opener: the user id for whom mapped pages are written.
         """
         self._file = ffi.new("struct fusecopy_file *")
         self._file.fd = self.fd = fd
         self._file.device, self._file.ino = identity
         self._file.write_waits = write_waits
         self._file.unseen = self.unseen = unseen
+        self._file.asks_writer, self._file.opener = asks_writer, opener
+        self._file.only_appends = only_appends
         self.fh = int(ffi.cast("uintptr_t", self._file))
 
     def clients(self) -> list[Client]:

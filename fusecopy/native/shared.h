@@ -48,6 +48,9 @@ struct fusecopy_file {
 	int fd;
 	int write_waits; /* a write may wait for the disk without telling */
 	int unseen;      /* the kernel reads and writes it by itself */
+	int asks_writer; /* the backing has room that it gives by the writer's user id (see data.c) */
+	int only_appends; /* `fd` is opened with O_APPEND */
+	uid_t opener;    /* who pays for mapped pages that the kernel writes back */
 	uint64_t device; /* st_dev and st_ino in the backing */
 	uint64_t ino;
 	int client_count;
@@ -200,7 +203,8 @@ struct fusecopy_event {
 void on_crowded(void);
 void on_look(uint64_t fh, pid_t pid, int writes);
 void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
-void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before, int append);
+void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before, int append,
+		   uid_t writer);
 void on_privileged_write(fuse_req_t req, uint64_t fh);
 void on_setattr(fuse_req_t req, uint64_t inode, struct fusecopy_setattr *change);
 void on_copy_file_range(fuse_req_t req, struct fusecopy_copy *copy);
@@ -284,7 +288,7 @@ void fusecopy_do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, st
 void fusecopy_do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
 		       struct fuse_file_info *fi);
 void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
-void fusecopy_finish_write(fuse_req_t req, int fd, char *data, size_t size, int64_t off, size_t before, int append);
+int64_t fusecopy_write(int fd, const char *data, size_t size, int64_t off, int append);
 
 /* operations.c */
 void fusecopy_lay_over(struct fuse_lowlevel_ops *ops, int has_loop);

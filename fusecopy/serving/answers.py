@@ -4,6 +4,7 @@
 
 import errno
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -67,14 +68,15 @@ class Answers:
         entry = self._operations.setattr(inode, attr, fields, fh, RequestContext(request))
         lib.fusecopy_reply_attr(request, entry.native)
 
-    def entry(self, request: "ffi.CData", operation: Callable[..., Entry], *args: Any) -> None:
-        lib.fusecopy_reply_entry(request, operation(*args).native)
-
     def created(self, request: "ffi.CData", operation: Callable[..., Entry], *args: Any) -> None:
         lib.fusecopy_reply_entry(request, operation(*args, RequestContext(request)).native)
 
     def done(self, request: "ffi.CData", operation: Callable[..., None], *args: Any) -> None:
         operation(*args)
+        lib.fuse_reply_err(request, 0)
+
+    def done_for(self, request: "ffi.CData", operation: Callable[..., None], *args: Any) -> None:
+        operation(*args, RequestContext(request))
         lib.fuse_reply_err(request, 0)
 
     def readlink(self, request: "ffi.CData", inode: int) -> None:
@@ -124,9 +126,35 @@ class Answers:
         lib.fusecopy_finish_read(request, descriptor(fh), size, off)
 
     def slow_write(
-        self, request: "ffi.CData", fh: int, data: "ffi.CData", size: int, off: int, before: int, append: int
+        self,
+        request: "ffi.CData",
+        fh: int,
+        data: "ffi.CData",
+        size: int,
+        off: int,
+        before: int,
+        append: int,
+        writer: int,
     ) -> None:
-        lib.fusecopy_finish_write(request, descriptor(fh), data, size, off, before, append)
+        """Write what the native layer did not: it waits, or has no room that is for everybody."""
+
+        def write() -> int:
+            written: int = lib.fusecopy_write(descriptor(fh), data, size, off, append)
+            if written < 0:
+                raise OSError(-written, os.strerror(-written))
+            return written
+
+        ctx = RequestContext(request)
+        ctx.uid = writer
+        try:
+            written = self._operations.spend(ctx, write)
+        except OSError:
+            if not before:
+                raise
+            written = 0
+        finally:
+            lib.free(data)
+        lib.fuse_reply_write(request, before + written)
 
 
 def _reply_ioctl(request: "ffi.CData", out: bytes) -> None:

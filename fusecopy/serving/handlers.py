@@ -61,9 +61,16 @@ def on_slow_read(request: "ffi.CData", fh: int, size: int, off: int) -> None:
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_slow_write(
-    request: "ffi.CData", fh: int, data: "ffi.CData", size: int, off: int, before: int, append: int
+    request: "ffi.CData",
+    fh: int,
+    data: "ffi.CData",
+    size: int,
+    off: int,
+    before: int,
+    append: int,
+    writer: int,
 ) -> None:
-    _session.take(request, _session.answers.slow_write, fh, data, size, off, before, append)
+    _session.take(request, _session.answers.slow_write, fh, data, size, off, before, append, writer)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
@@ -127,7 +134,9 @@ def on_symlink(request: "ffi.CData", parent: int, name: "ffi.CData", target: "ff
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_link(request: "ffi.CData", inode: int, parent: int, name: "ffi.CData") -> None:
-    _session.take(request, _session.answers.entry, _session.operations.link, inode, parent, ffi.string(name))
+    _session.take(
+        request, _session.answers.created, _session.operations.link, inode, parent, ffi.string(name)
+    )
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
@@ -145,7 +154,7 @@ def on_rename(
     request: "ffi.CData", parent: int, name: "ffi.CData", new_parent: int, new_name: "ffi.CData", flags: int
 ) -> None:
     args = (parent, ffi.string(name), new_parent, ffi.string(new_name), flags)
-    _session.take(request, _session.answers.done, _session.operations.rename, *args)
+    _session.take(request, _session.answers.done_for, _session.operations.rename, *args)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
@@ -201,7 +210,8 @@ def on_lseek(request: "ffi.CData", inode: int, fh: int, off: int, whence: int) -
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_fallocate(request: "ffi.CData", inode: int, fh: int, mode: int, off: int, length: int) -> None:
-    _session.take(request, _session.answers.done, _session.operations.fallocate, inode, fh, mode, off, length)
+    args = (inode, fh, mode, off, length)
+    _session.take(request, _session.answers.done_for, _session.operations.fallocate, *args)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]

@@ -130,6 +130,10 @@ class Operations:
         """Called before a program without CAP_FSETID writes into a file with setuid or setgid bits, which it
         may not leave in place. Must not raise."""
 
+    def spend(self, ctx: RequestContext, write: Callable[[], int]) -> int:
+        """Call `write`, which takes up room, with what the program may have of it."""
+        return write()
+
     def lookup(self, parent: int, name: bytes) -> Entry:
         """Find a name; counts a look-up of what it names."""
         raise _lacking()
@@ -168,7 +172,7 @@ class Operations:
         """Create a symbolic link."""
         raise _lacking()
 
-    def link(self, inode: int, parent: int, name: bytes) -> Entry:
+    def link(self, inode: int, parent: int, name: bytes, ctx: RequestContext) -> Entry:
         """Give a file another name."""
         raise _lacking()
 
@@ -180,7 +184,9 @@ class Operations:
         """Remove an empty directory."""
         raise _lacking()
 
-    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
+    def rename(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: RequestContext
+    ) -> None:
         """renameat2(2)."""
         raise _lacking()
 
@@ -275,7 +281,7 @@ class Operations:
         """
         raise _lacking()
 
-    def fallocate(self, inode: int, fh: int, mode: int, off: int, length: int) -> None:
+    def fallocate(self, inode: int, fh: int, mode: int, off: int, length: int, ctx: RequestContext) -> None:
         """Allocate, punch, zero, collapse or insert a range; `mode` as in fallocate(2).
 
         ENOSYS is for good: the kernel then answers EOPNOTSUPP by itself.

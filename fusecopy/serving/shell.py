@@ -59,7 +59,7 @@ class Shell(pyfuse3.Operations):
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: Any
     ) -> pyfuse3.EntryAttributes:
-        return (await self._run(self._plain.link, inode, new_parent_inode, new_name)).for_pyfuse3()
+        return (await self._run(self._plain.link, inode, new_parent_inode, new_name, ctx)).for_pyfuse3()
 
     async def unlink(self, parent_inode: int, name: bytes, ctx: Any) -> None:
         await self._run(self._plain.unlink, parent_inode, name)
@@ -76,7 +76,8 @@ class Shell(pyfuse3.Operations):
         flags: int,
         ctx: Any,
     ) -> None:
-        await self._run(self._plain.rename, parent_inode_old, name_old, parent_inode_new, name_new, flags)
+        names = (parent_inode_old, name_old, parent_inode_new, name_new)
+        await self._run(self._plain.rename, *names, flags, ctx)
 
     async def readlink(self, inode: int, ctx: Any) -> bytes:
         return await self._run(self._plain.readlink, inode)

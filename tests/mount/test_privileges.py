@@ -133,3 +133,26 @@ def test_capabilities_are_asked_for_once_and_not_with_every_write(sides: Sides) 
         since = requests(sides.mounted) - before
     assert since[WRITE] == 50
     assert since[GETXATTR] < 5  # for the statistics, and after those have been asked for perhaps once more
+
+
+@pytest.mark.parametrize("mode", [0o2666, 0o2676, 0o4755, 0o6666, 0o6777])
+@pytest.mark.parametrize("uid", [0, NOBODY])
+@pytest.mark.parametrize("groups", [[], [GROUP]])
+def test_another_owner_takes_away_what_it_takes_natively(
+    any_sides: Sides, mode: int, uid: int, groups: list[int]
+) -> None:
+    """chown(2) drops setuid of anybody; setgid without execution stays with the group and with CAP_FSETID."""
+    prepare(any_sides, mode)
+
+    def give(root: Path) -> None:
+        os.chown(root / "f", uid, GROUP)
+        os.chmod(root / "f", mode)
+
+    any_sides.both(give)
+    any_sides.as_caller(lambda root: os.chown(root / "f", uid, -1), uid=uid, gid=uid, groups=groups)
+    left(any_sides)
+    any_sides.as_caller(lambda root: os.chown(root / "f", -1, uid), uid=uid, gid=uid, groups=groups)
+    kept, _ = left(any_sides)
+    assert not kept & stat.S_ISUID
+    if mode == 0o2666 and (uid == 0 or groups):
+        assert kept & stat.S_ISGID
