@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import click
 
-from fusecopy.cli import backing_file
+from fusecopy.cli import backing_file, verify_trees
 from fusecopy.cli.format import Column, header, percent, row
+from fusecopy.copying.comparison import Compared
 from fusecopy.copying.records import Proof, Sharing
 from fusecopy.copying.sharing import Part, apart, no_fiemap, parts, summed
 from fusecopy.errors import NotSharedError, UsageError
@@ -62,20 +63,73 @@ def _range(_context: click.Context, _parameter: click.Parameter, text: str | Non
 
 
 @click.command()
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", required=False, type=click.Path(path_type=Path))
+@click.argument("b", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--range", "wanted", callback=_range, metavar="OFF_A:OFF_B:LENGTH", help="Only these bytes of B."
 )
-@click.option("--json", "as_json", is_flag=True, help="What was found as one JSON object.")
-def command(a: Path, b: Path, wanted: Range | None, as_json: bool) -> None:
+@click.option("-r", "--recursive", is_flag=True, help="A and B are directories: compare all files in them.")
+@click.option(
+    "--pairs",
+    "list_",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Compare the pairs of files named in FILE (- for standard input), each name ended by NUL.",
+)
+@click.option(
+    "--compare",
+    "saved",
+    type=click.Path(path_type=Path),
+    metavar="SAVED",
+    help="Of what an earlier run with --json saved: which files share less than they did?",
+)
+@click.option("--all", "everything", is_flag=True, help="List the files that are wholly shared too.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="What was found as JSON: one object, or one a file and the sums."
+)
+def command(
+    a: Path | None,
+    b: Path | None,
+    wanted: Range | None,
+    recursive: bool,
+    list_: Path | None,
+    saved: Path | None,
+    everything: bool,
+    as_json: bool,
+) -> None:
     """Prove how much of the file B lies in the extents of the file A, byte for byte at the same offsets.
 
     Files in a mount of fusecopy are looked at through its backing. The status is 0 when every byte of B
     that occupies storage is shared, and 20 when some are not, or when nothing can be known: only btrfs, XFS
     and ext2 to ext4 are known to tell where on a device files lie. What lies in one compressed extent is read
     and compared.
+
+    With -r, or --pairs, many files are compared: those that are equal but not shared are `rewritten`, and
+    their contents are read to know that. With --compare the status is 20 when a file shares less than before.
     """
+    if (wanted and (recursive or list_)) or (recursive and list_):
+        raise UsageError("-r, --pairs and --range exclude each other", "Give one of them.")
+    found = _many(a, b, recursive, list_)
+    if found is not None:
+        verify_trees.show(found, as_json, everything, verify_trees.load(saved) if saved else None)
+    elif saved or everything:
+        raise UsageError("--compare and --all go with -r or --pairs", "Compare trees, or leave them out.")
+    elif a and b:
+        _verify_one(a, b, wanted, as_json)
+    else:
+        raise UsageError("verify needs A and B", "Name two files, or with -r two directories.")
+
+
+def _many(a: Path | None, b: Path | None, recursive: bool, list_: Path | None) -> Iterator[Compared] | None:
+    """The files of trees or of a list; None where a single pair is meant. Raises UsageError."""
+    if list_ is not None:
+        if a:
+            raise UsageError("--pairs names all files itself", "Leave A and B out.")
+        return verify_trees.pairs(list_)
+    return verify_trees.trees(a, b) if recursive and a and b else None
+
+
+def _verify_one(a: Path, b: Path, wanted: Range | None, as_json: bool) -> None:
     with _json_of_unprovable(a, b, as_json):
         with backing_file.opened(a) as source, backing_file.opened(b) as destination:
             verdict = _verify(source, destination, _checked(source, destination, wanted, f"{a} and {b}"))
