@@ -4,7 +4,8 @@
  * One thread at a time has the turn: it receives a request, has it answered, and receives the next, without any
  * hand-over between threads, because waking another one costs more than most answers. A request that is not
  * answered within about a millisecond makes way: the overseer gives the turn to a spare thread, so that whoever
- * waits for a disk holds up nobody else. What is known to wait makes way by itself (fusecopy_make_way).
+ * waits for a disk holds up nobody else. What is known to wait makes way by itself (fusecopy_make_way). There is a
+ * limit to the number of threads, and the last one waits for nothing: it puts off what may (backlog.c).
  *
  * Requests of a kind that pyfuse3 answers go to its loop on trio's thread (handover.c).
  */
@@ -54,10 +55,14 @@ static uint64_t turn = FREE;
 /* The value that the turn has while this thread has it; 0 in all threads but those of the loop. */
 static __thread uint64_t mine;
 
+static __thread int in_loop;
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turn_is_free = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t overseer_is_needed = PTHREAD_COND_INITIALIZER;
 static int waiting;
+static int threads;
+static int coming = 1; /* threads that were started and are not there yet; session.py starts the first */
 static int overseer_sleeps;
 static int ended;
 
@@ -102,33 +107,47 @@ int fusecopy_keep_turn(void)
 
 int fusecopy_in_loop(void)
 {
-	return mine != 0;
+	return in_loop;
 }
 
-/* Waits for the turn; false when there will be none, or when there are spare threads enough. */
-static int take_turn(void)
+/* Under the lock. */
+static int take_turn_if_free(void)
 {
-	uint64_t value = 0;
-	int taken = 0, alone;
+	uint64_t value = __atomic_load_n(&turn, __ATOMIC_SEQ_CST);
+
+	if (is_ended() || (value & STATE) != FREE || !change_turn(value, value | RECEIVING))
+		return 0;
+	mine = value & ~(uint64_t)STATE;
+	return 1;
+}
+
+/* Under the lock. Who waits for the turn leaves with it or not at all: others count on that (may_wait). */
+static int wait_for_turn(void)
+{
+	int taken = 0;
+
+	if (waiting >= SPARE_THREADS)
+		return 0;
+	waiting++;
+	while (!is_ended() && !(taken = take_turn_if_free()))
+		pthread_cond_wait(&turn_is_free, &lock);
+	waiting--;
+	return taken;
+}
+
+/* Whoever leaves the spare threads sees to it that there is another, if there can be. */
+static void have_a_spare(void)
+{
+	int lacks;
 
 	pthread_mutex_lock(&lock);
-	if (waiting >= SPARE_THREADS) {
-		pthread_mutex_unlock(&lock);
-		return 0;
-	}
-	waiting++;
-	while (!is_ended() && !taken) {
-		value = __atomic_load_n(&turn, __ATOMIC_SEQ_CST);
-		taken = (value & STATE) == FREE && change_turn(value, value | RECEIVING);
-		if (!taken)
-			pthread_cond_wait(&turn_is_free, &lock);
-	}
-	alone = --waiting == 0;
+	lacks = !is_ended() && waiting + coming == 0;
 	pthread_mutex_unlock(&lock);
-	mine = value & ~(uint64_t)STATE;
-	if (taken && alone)
-		on_crowded();
-	return taken;
+	if (!lacks || !on_crowded())
+		return;
+	pthread_mutex_lock(&lock);
+	coming++;
+	pthread_mutex_unlock(&lock);
 }
 
 /* A request was received: number it, and have the overseer watch. */
@@ -181,6 +200,53 @@ void fusecopy_oversee(void)
 	}
 }
 
+/* ---- what may wait ------------------------------------------------------------------------------------ */
+
+/* Under the lock: whether this thread may wait, because another is ready to take the turn, or because there is none
+ * that would come back for what is put off. */
+static int may_wait(void)
+{
+	return waiting + coming > 0 || threads - waiting <= 1;
+}
+
+int fusecopy_begin_waiting(int kind)
+{
+	int begun;
+
+	pthread_mutex_lock(&lock);
+	begun = may_wait() && fusecopy_begin_kind(kind);
+	pthread_mutex_unlock(&lock);
+	return begun;
+}
+
+void fusecopy_end_waiting(int kind)
+{
+	pthread_mutex_lock(&lock);
+	fusecopy_end_kind(kind);
+	pthread_mutex_unlock(&lock);
+}
+
+static void run(struct fusecopy_put_off *item)
+{
+	int kind = item->kind;
+
+	item->run(item);
+	fusecopy_end_waiting(kind);
+}
+
+void fusecopy_put_off(struct fusecopy_put_off *item)
+{
+	int begun;
+
+	pthread_mutex_lock(&lock);
+	begun = may_wait() && fusecopy_begin_kind(item->kind);
+	if (!begun)
+		fusecopy_keep_for_later(item);
+	pthread_mutex_unlock(&lock);
+	if (begun)
+		run(item);
+}
+
 /* ---- receiving --------------------------------------------------------------------------------------- */
 
 static void end_loop(void)
@@ -225,26 +291,108 @@ static int receive(struct fuse_buf *buf)
 	return 0;
 }
 
+/* A request as it was received. */
+struct received {
+	struct fusecopy_put_off put_off;
+	struct fuse_buf buf;
+	char bytes[];
+};
+
+static void run_received(struct fusecopy_put_off *item)
+{
+	struct received *request = (struct received *)item;
+
+	fusecopy_process(session, &request->buf);
+	free(request);
+}
+
+static void put_off_received(const struct fuse_buf *buf, int size, int kind)
+{
+	struct received *request = malloc(sizeof(*request) + size);
+
+	if (!request) {
+		fusecopy_process(session, buf);
+		return;
+	}
+	request->put_off = (struct fusecopy_put_off){ .kind = kind, .run = run_received };
+	request->buf = *buf;
+	request->buf.mem = memcpy(request->bytes, buf->mem, size);
+	fusecopy_put_off(&request->put_off);
+}
+
+static void serve_request(struct fuse_buf *buf, int size)
+{
+	int kind = fusecopy_kind_of(buf->mem);
+
+	if (!fusecopy_is_ours(buf))
+		fusecopy_hand_over(buf, size);
+	else if (kind == FUSECOPY_AT_ONCE)
+		fusecopy_process(session, buf);
+	else if (!fusecopy_begin_waiting(kind))
+		put_off_received(buf, size, kind);
+	else {
+		fusecopy_process(session, buf);
+		fusecopy_end_waiting(kind);
+	}
+}
+
+static void serve_turn(struct fuse_buf *buf)
+{
+	int size;
+
+	do {
+		size = receive(buf);
+		if (size == 0) {
+			end_loop();
+			return;
+		}
+		begin_request();
+		serve_request(buf, size);
+	} while (end_request());
+}
+
+/* For a thread that has nothing to do: the turn, or what was put off. False where it is to end. Somebody has the turn,
+ * or will take it, before anything is done that was put off. */
+static int find_work(int is_new, struct fusecopy_put_off **item)
+{
+	int taken;
+
+	pthread_mutex_lock(&lock);
+	taken = take_turn_if_free();
+	*item = taken || is_new || is_ended() ? NULL : fusecopy_begin_put_off();
+	if (!taken && !*item)
+		taken = wait_for_turn();
+	pthread_mutex_unlock(&lock);
+	if (taken || *item)
+		have_a_spare();
+	return taken || *item;
+}
+
+/* One more thread, or one less. A new one was counted on as a spare (may_wait). */
+static void count_thread(int change)
+{
+	pthread_mutex_lock(&lock);
+	threads += change;
+	if (change > 0)
+		coming--;
+	pthread_mutex_unlock(&lock);
+}
+
 void fusecopy_serve(void)
 {
 	struct fuse_buf buf = { .mem = NULL };
-	int size;
+	struct fusecopy_put_off *item;
+	int is_new = 1;
 
-	while (take_turn()) {
-		do {
-			size = receive(&buf);
-			if (size == 0) {
-				end_loop();
-				break;
-			}
-			begin_request();
-			if (fusecopy_is_ours(&buf))
-				fusecopy_process(session, &buf);
-			else
-				fusecopy_hand_over(&buf, size);
-		} while (end_request());
+	in_loop = 1;
+	count_thread(1);
+	for (; find_work(is_new, &item); is_new = 0) {
+		if (item)
+			run(item);
+		else
+			serve_turn(&buf);
 	}
-	mine = 0;
+	count_thread(-1);
 	free(buf.mem);
 }
 

@@ -3,6 +3,7 @@
 #ifndef FUSECOPY_LIBFUSE_LOOP_H
 #define FUSECOPY_LIBFUSE_LOOP_H
 
+#include "backlog.h"
 #include "shared.h"
 
 /* In no released header before Linux 6.18; same request as COPY_FILE_RANGE, reply is one u64. */
@@ -26,6 +27,12 @@ void fusecopy_make_way(void);
 
 /* Whether the calling thread is one of the loop's. */
 int fusecopy_in_loop(void);
+
+/* Before this thread does what may wait: whether it may. If so, fusecopy_end_waiting follows; else the item is to be
+ * put off, and is run at once where that is possible by now. */
+int fusecopy_begin_waiting(int kind);
+void fusecopy_end_waiting(int kind);
+void fusecopy_put_off(struct fusecopy_put_off *item);
 
 /* compat.c: what the kernel is told beyond what every libfuse can say. */
 struct fuse_in_header;

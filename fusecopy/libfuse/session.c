@@ -21,7 +21,9 @@
 /* Callers of libfuse 3.17 and later are bound to the _versioned symbol by a macro; we define both. */
 #undef fuse_session_new
 
-#define UNKNOWN_NUMBER 0xffffffff
+/* The kernel keeps the rest of its reads ahead, of mapped pages that it writes and of RELEASEs to itself while so many
+ * of them have no answer; of the usual 12, a few that wait for a slow disk would stop all. */
+#define MAX_BACKGROUND 512
 
 static struct fuse_lowlevel_ops pyfuse3_ops;
 static int installed;
@@ -67,6 +69,8 @@ static void do_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want |= connection.want & conn->capable;
 	conn->want &= ~connection.refuse;
 	fusecopy_want(conn, &connection);
+	if (!conn->max_background)
+		conn->max_background = MAX_BACKGROUND;
 	connection.major = conn->proto_major;
 	connection.minor = conn->proto_minor;
 	connection.max_write = conn->max_write;

@@ -10,11 +10,14 @@
 #include "loop.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-/* So many may be waiting to be done; then the next answer waits. */
+/* So many may be waiting to be done; then the next clone waits. A release does not: it takes no place that its file
+ * did not have, and who has closed a file must not hold up others when the backing is slow. */
 #define LIMIT 256
+#define LEAST_PLACES 256
 
 /* With so many, or after so long, they are begun; sooner where a request waits for one. */
 #define BATCH 64
@@ -24,7 +27,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t is_wanted; /* its clock is the monotonic one */
 static pthread_cond_t is_done = PTHREAD_COND_INITIALIZER;
 
-static struct fusecopy_event events[LIMIT];
+/* A ring of so many places, which grows. */
+static struct fusecopy_event **events;
+static uint64_t places;
 
 /* How many there were, how many of them are done, up to which a request waits for them. */
 static uint64_t noted, done, wanted;
@@ -41,9 +46,9 @@ __attribute__((constructor)) static void begin(void)
 	pthread_condattr_destroy(&attributes);
 }
 
-static struct fusecopy_event *event(uint64_t number)
+static struct fusecopy_event **event(uint64_t number)
 {
-	return &events[number % LIMIT];
+	return &events[number % places];
 }
 
 static uint64_t count(void)
@@ -63,17 +68,53 @@ static void wait_for(uint64_t number)
 }
 
 /* The executable's path is last in it, and mostly short. */
-static void copy_event(struct fusecopy_event *to, const struct fusecopy_event *from)
+static size_t size_of(const struct fusecopy_event *what)
 {
-	memcpy(to, from, offsetof(struct fusecopy_event, caller.exe) + from->caller.exe_size);
+	return offsetof(struct fusecopy_event, caller.exe) + what->caller.exe_size;
+}
+
+/* Under the lock; without memory the ring stays as it is. */
+static void grow(void)
+{
+	uint64_t more = places ? 2 * places : LEAST_PLACES;
+	struct fusecopy_event **old = events, **new = malloc(more * sizeof(*new));
+
+	if (!new)
+		return;
+	for (uint64_t number = done; number < noted; number++)
+		new[number % more] = old[number % places];
+	events = new;
+	places = more;
+	free(old);
+}
+
+/* Under the lock: a place for `what`, once there is one. */
+static struct fusecopy_event *await_place(const struct fusecopy_event *what)
+{
+	struct fusecopy_event *place = NULL;
+
+	while (what->kind == FUSECOPY_CLONED && noted - done >= LIMIT)
+		wait_for(noted - LIMIT / 2);
+	while (!place) {
+		if (noted - done == places)
+			grow();
+		place = noted - done < places ? malloc(size_of(what)) : NULL;
+		if (!place && noted == done)
+			abort(); /* nothing would give memory back, and the file stay open for ever */
+		if (!place)
+			wait_for(done + 1);
+	}
+	return place;
 }
 
 void fusecopy_note(const struct fusecopy_event *what)
 {
+	struct fusecopy_event *place;
+
 	pthread_mutex_lock(&lock);
-	while (noted - done == LIMIT)
-		wait_for(noted - LIMIT / 2);
-	copy_event(event(noted), what);
+	place = await_place(what);
+	memcpy(place, what, size_of(what));
+	*event(noted) = place;
 	__atomic_store_n(&noted, noted + 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&lock);
 }
@@ -123,7 +164,7 @@ void fusecopy_settle_range(const struct fusecopy_file *file, int64_t off, uint64
 		return;
 	pthread_mutex_lock(&lock);
 	for (number = noted; number > done; number--)
-		if (changes(event(number - 1), file, off, length)) {
+		if (changes(*event(number - 1), file, off, length)) {
 			wait_for(number);
 			break;
 		}
@@ -159,15 +200,17 @@ int fusecopy_next_event(struct fusecopy_event *next)
 	int found;
 
 	pthread_mutex_lock(&lock);
-	if (next->kind != FUSECOPY_NOTHING)
+	if (next->kind != FUSECOPY_NOTHING) {
+		free(*event(done));
 		__atomic_store_n(&done, done + 1, __ATOMIC_SEQ_CST);
+	}
 	if (done == wanted)
 		pthread_cond_broadcast(&is_done);
 	if (noted == done)
 		rest();
 	found = noted > done;
 	if (found)
-		copy_event(next, event(done));
+		memcpy(next, *event(done), size_of(*event(done)));
 	pthread_mutex_unlock(&lock);
 	return found;
 }

@@ -8,6 +8,7 @@ from cffi import FFI
 SOURCES = (
     "libfuse/session",
     "libfuse/loop",
+    "libfuse/backlog",
     "libfuse/handover",
     "libfuse/compat",
     "native/operations",
@@ -173,7 +174,7 @@ int64_t fusecopy_node_told_size(uint64_t number);
 void fusecopy_node_tell(uint64_t number, struct fusecopy_entry *entry);
 
 extern "Python+C" {
-    void on_crowded(void);
+    int on_crowded(void);
     void on_look(uint64_t fh, pid_t pid, int writes);
     void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
     void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before,
@@ -226,7 +227,9 @@ ffibuilder.set_source(
     "fusecopy.native._native",
     '#include "nodes.h"',
     sources=[f"fusecopy/{name}.c" for name in SOURCES],
-    depends=[f"fusecopy/{name}.h" for name in ("libfuse/loop", "native/shared", "native/nodes")],
+    depends=[
+        f"fusecopy/{name}.h" for name in ("libfuse/loop", "libfuse/backlog", "native/shared", "native/nodes")
+    ],
     include_dirs=["fusecopy/libfuse", "fusecopy/native"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=[*pkg_config("--cflags"), "-O2", "-Wall", "-Wextra"],

@@ -22,6 +22,7 @@ static pthread_mutex_t counters = PTHREAD_MUTEX_INITIALIZER;
 
 static __thread char *scratch;
 static __thread size_t scratch_size;
+static pthread_key_t scratch_of_thread; /* frees it when its thread ends */
 
 static struct fusecopy_file *file_of(const struct fuse_file_info *fi)
 {
@@ -105,6 +106,11 @@ static void count_write(struct fusecopy_file *file, fuse_req_t req, size_t size,
 
 /* ---- read and write ---------------------------------------------------------------------------------- */
 
+__attribute__((constructor)) static void begin(void)
+{
+	pthread_key_create(&scratch_of_thread, free);
+}
+
 static int reserve_scratch(size_t size)
 {
 	if (size <= scratch_size)
@@ -112,6 +118,7 @@ static int reserve_scratch(size_t size)
 	free(scratch);
 	scratch = malloc(size);
 	scratch_size = scratch ? size : 0;
+	pthread_setspecific(scratch_of_thread, scratch);
 	return scratch ? 0 : -ENOMEM;
 }
 
@@ -121,6 +128,46 @@ static int reached_end(int fd, off_t end)
 	struct stat st;
 
 	return fstat(fd, &st) == 0 && end >= st.st_size;
+}
+
+struct read_put_off {
+	struct fusecopy_put_off put_off;
+	fuse_req_t req;
+	int fd;
+	size_t size;
+	off_t off;
+};
+
+static void run_read(struct fusecopy_put_off *item)
+{
+	struct read_put_off *read = (struct read_put_off *)item;
+
+	fusecopy_finish_read(read->req, read->fd, read->size, read->off);
+	free(read);
+}
+
+static void put_off_read(fuse_req_t req, int fd, size_t size, off_t off)
+{
+	struct read_put_off *read = malloc(sizeof(*read));
+
+	if (!read) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	*read = (struct read_put_off){ { .kind = FUSECOPY_READS, .run = run_read }, req, fd, size, off };
+	fusecopy_put_off(&read->put_off);
+}
+
+/* The rest of a read that is not in memory: other requests are received meanwhile. */
+static void read_waiting(fuse_req_t req, int fd, size_t size, off_t off)
+{
+	if (!fusecopy_begin_waiting(FUSECOPY_READS)) {
+		put_off_read(req, fd, size, off);
+		return;
+	}
+	fusecopy_make_way();
+	fusecopy_finish_read(req, fd, size, off);
+	fusecopy_end_waiting(FUSECOPY_READS);
 }
 
 void fusecopy_do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -139,10 +186,9 @@ void fusecopy_do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, st
 	got = preadv2(file->fd, &iov, 1, off, RWF_NOWAIT);
 	if (got == (ssize_t)size || (got >= 0 && reached_end(file->fd, off + got)))
 		fuse_reply_buf(req, scratch, got);
-	else if (fusecopy_in_loop()) {
-		fusecopy_make_way();
-		fusecopy_finish_read(req, file->fd, size, off);
-	} else
+	else if (fusecopy_in_loop())
+		read_waiting(req, file->fd, size, off);
+	else
 		on_slow_read(req, (uint64_t)(uintptr_t)file, size, off);
 }
 

@@ -90,7 +90,8 @@ static void do_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg
 		     unsigned flags, const void *in, size_t in_size, size_t out_size)
 {
 	(void)arg;
-	fusecopy_settle();
+	if (in_size)
+		fusecopy_settle();
 	on_ioctl(req, ino, fi->fh, cmd, flags, (char *)in, in_size, out_size);
 }
 

@@ -200,7 +200,7 @@ struct fusecopy_event {
 };
 
 /* Implemented in Python (handlers.py). */
-void on_crowded(void);
+int on_crowded(void);
 void on_look(uint64_t fh, pid_t pid, int writes);
 void on_slow_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off);
 void on_slow_write(fuse_req_t req, uint64_t fh, char *data, size_t size, int64_t off, size_t before, int append,

@@ -31,8 +31,8 @@ class Dispatcher(Protocol):
     def take(self, request: "ffi.CData", task: Task, *args: Any) -> None:
         """Run `task(request, *args)` where it may wait."""
 
-    def crowded(self) -> None:
-        """There is no spare thread left."""
+    def crowded(self) -> bool:
+        """There is no spare thread left; whether one was started."""
 
 
 _session: Dispatcher
@@ -45,8 +45,8 @@ def dispatch_to(session: Dispatcher) -> None:
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
-def on_crowded() -> None:
-    _session.crowded()
+def on_crowded() -> bool:
+    return _session.crowded()
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]

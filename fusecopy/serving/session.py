@@ -27,8 +27,9 @@ from fusecopy.serving.shell import Shell
 
 log = logging.getLogger(__name__)
 
-LOOP_THREADS = 256
-"""Requests that the loop serves at the same time; all but one of them wait for something."""
+LOOP_THREADS = 512
+"""Requests that the loop serves at the same time. All but one of them may wait for something; how many of a
+kind, backlog.c says."""
 
 TASK_THREADS = 48
 """Without the loop: copies, reads and writes that wait at the same time."""
@@ -65,6 +66,7 @@ class _Session:
         self._task_threads = trio.CapacityLimiter(TASK_THREADS)
         self._lock = threading.Lock()
         self._serving: set[threading.Thread] = set()
+        self._said_crowded = False
 
     def take(self, request: "ffi.CData", task: answers.Task, *args: Any) -> None:
         """Run `task`, which answers `request`: here, on a thread of the loop, or in one of trio's."""
@@ -101,19 +103,23 @@ class _Session:
                 afterwards.end()
                 await trio.to_thread.run_sync(followers.join)
 
-    def crowded(self) -> None:
+    def crowded(self) -> bool:
         """Have one more thread receive requests, up to the limit; where the system gives none, those that
-        there are go on."""
+        there are go on. Whether there will be one more."""
         with self._lock:
             if len(self._serving) >= LOOP_THREADS:
-                return
+                return False
             thread = threading.Thread(target=self._serve, name="requests", daemon=True)
             self._serving.add(thread)
             try:
                 thread.start()
             except RuntimeError as error:
                 self._serving.discard(thread)
-                log.warning("no further thread for requests: %s", error)
+                if not self._said_crowded:
+                    log.warning("no further thread for requests: %s", error)
+                self._said_crowded = True
+                return False
+        return True
 
     def _serve(self) -> None:
         try:
