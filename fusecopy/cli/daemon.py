@@ -22,12 +22,13 @@ DIAGNOSTICS_BYTES = 10 << 20
 DIAGNOSTICS_FILES = 5
 
 
-def run_in_background(serve: Callable[[Callable[[], None]], None], diagnostics: Path) -> int:
+def run_in_background(serve: Callable[[Callable[[], None]], None], diagnostics: Path, keep: int) -> int:
     """Fork a server and wait until it calls the function it is given, or fails.
 
     Args:
         serve: run in the child; it calls its argument when it is ready, and returns when it has ended.
         diagnostics: file for the child's warnings and errors.
+        keep: a descriptor that the child needs.
 
     Returns:
         The child's process id.
@@ -39,7 +40,7 @@ def run_in_background(serve: Callable[[Callable[[], None]], None], diagnostics: 
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _child(serve, writing, diagnostics)
+        _child(serve, writing, diagnostics, keep)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         message = pipe.read()
@@ -58,7 +59,9 @@ def _failure(message: bytes) -> FusecopyError:
     return error
 
 
-def _child(serve: Callable[[Callable[[], None]], None], writing: int, diagnostics: Path) -> NoReturn:
+def _child(
+    serve: Callable[[Callable[[], None]], None], writing: int, diagnostics: Path, keep: int
+) -> NoReturn:
     """Become the server; never returns into the command."""
 
     def ready() -> None:
@@ -69,7 +72,7 @@ def _child(serve: Callable[[Callable[[], None]], None], writing: int, diagnostic
     status = Exit.OK
     try:
         os.setsid()
-        inherited.leave_behind(keep=writing)
+        inherited.leave_behind(writing, keep)
         log_to(diagnostics)
         serve(ready)
     except FusecopyError as error:

@@ -40,19 +40,25 @@ def fill_streams() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for good
 
 
+def be_private() -> None:
+    """Make what is made from now on for ourselves alone. Files of the mount get their caller's umask, in the
+    thread that makes them (Credentials.creating)."""
+    os.umask(0o077)
+
+
 def take_children() -> None:
     """Have our children wait for us: where SIGCHLD is ignored, their exit statuses are lost."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def leave_behind(keep: int | None = None) -> None:
+def leave_behind(*keep: int) -> None:
     """Become independent of the starter. To be called by a server, before it has threads.
 
     Args:
-        keep: a descriptor to keep besides the standard streams.
+        keep: descriptors to keep besides the standard streams.
     """
     os.chdir("/")
-    _close_descriptors({0, 1, 2, keep})
+    _close_descriptors({0, 1, 2, *keep})
     _reset_signals()
     for limit in LIMITS:
         _raise(limit)
@@ -67,7 +73,7 @@ def file_size_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def _close_descriptors(kept: set[int | None]) -> None:
+def _close_descriptors(kept: set[int]) -> None:
     for number in map(int, os.listdir("/proc/self/fd")):
         if number not in kept:
             with suppress(OSError):  # the listing's own

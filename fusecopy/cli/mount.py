@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,10 @@ from fusecopy import mounts, remounting
 from fusecopy.cli import inherited, options
 from fusecopy.cli.daemon import log_to, run_in_background
 from fusecopy.cli.notify import notify
+from fusecopy.dispatch.claim import BusyError, Claim, claim
 from fusecopy.errors import (
     BackingError,
+    FusecopyError,
     FuseUnavailableError,
     MountPointError,
     StaleMountError,
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 EXCLUSIVE_TIMEOUT = 3600.0
 """Nobody but the mount changes the backing, so what the kernel knows stays right; but nothing is for ever."""
+
+MOST_LOGS = 10
+"""Logs of one mount point that servers may write at a time, all but one of them detached lazily."""
 
 DEVICE = "/dev/fuse"
 
@@ -91,6 +97,7 @@ def start(
     Raises:
         FusecopyError: it cannot be done; nothing was mounted.
     """
+    inherited.be_private()
     own: Given = {**asked.own, **given}
     if "remount" in own:
         _remount(mountpoint, asked, own)
@@ -115,16 +122,31 @@ def start(
         Server(config).run(ready)
 
     _warn_of_file_size_limit()
-    if foreground:
-        inherited.leave_behind()
-        log_to(None)
-        try:
-            serve(lambda: _say_ready(config))
-        finally:
-            notify("STOPPING=1")
-    else:
-        pid = run_in_background(serve, config.log.with_suffix(".diagnostics"))
+    try:
+        _serve(serve, config, foreground)
+    except FusecopyError:
+        config.log.give_up()
+        raise
+
+
+def _serve(serve: Callable[[Callable[[], None]], None], config: "Config", foreground: bool) -> None:
+    log = config.log
+    if not foreground:
+        pid = run_in_background(serve, _diagnostics(log.path), keep=log.descriptor)
         say(_mounted(config, pid))
+        return
+    inherited.leave_behind(log.descriptor)
+    log_to(None)
+    try:
+        serve(lambda: _say_ready(config))
+    finally:
+        notify("STOPPING=1")
+
+
+def _diagnostics(log: Path) -> Path:
+    """Beside the log, of the same name: MNT.diagnostics for MNT.jsonl."""
+    name = log.name.removesuffix(".jsonl")
+    return log.with_name(f"{name}.diagnostics")
 
 
 def _warn_of_file_size_limit() -> None:
@@ -153,8 +175,6 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
     from fusecopy.filesystem.policy import parse
     from fusecopy.filesystem.server import Config
 
-    log = Path(os.path.abspath(str(own["log"]))) if "log" in own else default_log(mountpoint)
-    _check_log(log, backing, mountpoint)
     policy = " ".join(
         [
             *(["strict"] if "strict" in own else []),
@@ -163,11 +183,12 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
             *([f"paths={str(own['paths']).replace(':', ',')}"] if "paths" in own else []),
         ]
     )
+    parsed = parse(policy)
     return Config(
         backing=backing,
         mountpoint=mountpoint,
-        log=log,
-        policy=parse(policy),
+        log=claimed(own, backing, mountpoint),
+        policy=parsed,
         options=frozenset({"subtype=fusecopy", "default_permissions"} | forwarded),
         exclusive="coherent" not in own and "timeout" not in own,
         timeout=_timeout(own),
@@ -204,6 +225,24 @@ def _remount(mountpoint: str, asked: options.Words, own: Given) -> None:
 def _check_root(word: str, why: str) -> None:
     if os.geteuid() != 0:
         raise UsageError(f"{why}", f"leave out {word}")
+
+
+def claimed(own: Given, backing: str, mountpoint: str) -> Claim:
+    """The log that was named; or the mount point's own, and where a server that was detached from there still
+    has that, one beside it."""
+    if "log" in own:
+        log = Path(os.path.abspath(str(own["log"])))
+        _check_log(log, backing, mountpoint)
+        return claim(log)
+    log = default_log(mountpoint)
+    _check_log(log, backing, mountpoint)
+    try:
+        return claim(log)
+    except BusyError:
+        for number in range(2, MOST_LOGS):
+            with suppress(BusyError):
+                return claim(log.with_name(f"{log.stem}.{number}.jsonl"), seconds=0)
+        raise
 
 
 def default_log(mountpoint: str) -> Path:

@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+
+from fusecopy.dispatch.kinds import is_record
 
 MAX_BYTES = 10 << 20
 """A file is rotated before it would grow beyond this."""
@@ -15,6 +18,12 @@ KEEP = 5
 
 MOST_KEPT = 9
 """The most rotated files a log may have; readers look no further."""
+
+
+FIRST_LINE = 64 << 10
+"""More than a header has."""
+
+HEADER_BEGIN = b'{"type":"header"'
 
 
 class LogFile:
@@ -27,9 +36,17 @@ class LogFile:
         header: the header's line.
         max_bytes: rotate before the file grows beyond this.
         keep: rotated files to keep, 1 to MOST_KEPT.
+        claimed: a descriptor of the file by `open_locked`, which is used first.
     """
 
-    def __init__(self, path: Path, header: bytes, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: bytes,
+        max_bytes: int = MAX_BYTES,
+        keep: int = KEEP,
+        claimed: int = -1,
+    ) -> None:
         if not 1 <= keep <= MOST_KEPT:
             raise ValueError(f"keep must be 1 to {MOST_KEPT}, not {keep}")
         self._path = path
@@ -37,17 +54,17 @@ class LogFile:
         self._max_bytes = max_bytes
         self._keep = keep
         self._descriptor = -1
+        self._claimed = claimed
         self._identity = (0, 0)
 
     def open(self) -> None:
-        """Open or create the file and write the header. Raises OSError."""
+        """Open or create the file and write the header. Raises OSError as `open_locked`."""
         self.close()
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o600)
+        if self._claimed >= 0:
+            self._descriptor, self._claimed = self._claimed, -1
+        else:
+            self._descriptor = open_locked(self._path)
         status = os.fstat(self._descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            self.close()
-            raise OSError(errno.EINVAL, "not a regular file", str(self._path))
         self._identity = status.st_dev, status.st_ino
         # A crash or a full disk may have left half a line, which must not swallow the header.
         torn = status.st_size and os.pread(self._descriptor, 1, status.st_size - 1) != b"\n"
@@ -126,6 +143,43 @@ class LogFile:
 
 def _full(path: Path) -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def open_locked(path: Path) -> int:
+    """Open or create a log, and lock it until the descriptor is closed: two servers never write one log.
+
+    Raises:
+        BlockingIOError: another server has it.
+        FileExistsError: it is not a log, nor empty.
+        OSError: it is no regular file, or cannot be opened or locked.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", str(path))
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not is_log(fd):
+                raise FileExistsError(errno.EEXIST, "not a dispatch log", str(path))
+            if b"\n" not in os.pread(fd, FIRST_LINE, 0):
+                os.ftruncate(fd, 0)  # half a header, left by a crash or a full disk
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(status, os.stat(path)):
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # rotated away after it was opened, and unlocked for that
+
+
+def is_log(fd: int) -> bool:
+    """Whether a file begins as a log does, or is empty."""
+    begin = os.pread(fd, FIRST_LINE, 0)
+    line, newline, _ = begin.partition(b"\n")
+    if not newline and len(begin) < FIRST_LINE:
+        return begin[: len(HEADER_BEGIN)] == HEADER_BEGIN[: len(begin)]
+    return is_record(line)
 
 
 def rotated(path: Path, number: int) -> Path:

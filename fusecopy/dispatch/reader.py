@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fusecopy.dispatch.kinds import Kind, is_record, kind
 from fusecopy.dispatch.parts import Place, lines_with, raw_blocks
 from fusecopy.dispatch.records import SCHEMA, Header, Record
 from fusecopy.errors import LogError
@@ -22,13 +23,6 @@ class Line(NamedTuple):
 
     record: Record
     text: bytes
-
-
-class _Kind(msgspec.Struct):
-    """What any record, of any schema, can be told by."""
-
-    type: str = ""
-    schema: int = 0
 
 
 def read(path: Path) -> Iterator[Record]:
@@ -73,16 +67,20 @@ def batches(
 
 
 def _blocks(path: Path, since_mount: bool, stop: threading.Event | None) -> Iterator[bytes]:
-    """Blocks of whole lines, which begin as a dispatch log does."""
+    """Blocks of whole lines, which begin as a dispatch log does; LogError where there is not even one."""
     start = _newest_mount(path) if since_mount else None
     first = True
     for block in raw_blocks(path, start, stop):
-        if first and not block.startswith(b"{"):
-            raise LogError(
-                f"{path} is not a dispatch log", "Name a file that fusecopy wrote, or the mount point."
-            )
+        if first and not is_record(block.partition(b"\n")[0]):
+            raise _not_a_log(path)
         first = False
         yield block
+    if first and stop is None:
+        raise _not_a_log(path)
+
+
+def _not_a_log(path: Path) -> LogError:
+    return LogError(f"{path} is not a dispatch log", "Name a file that fusecopy wrote, or the mount point.")
 
 
 def _newest_mount(path: Path) -> Place | None:
@@ -120,24 +118,17 @@ def _decode(text: bytes, path: Path) -> Record | None:
     try:
         record: Record = _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        _check_schema(_kind(text), path)
+        _check_schema(kind(text), path)
         return None
     _check_schema(_kind_of(record), path)
     return record
 
 
-def _kind_of(record: Record | None) -> _Kind:
-    return _Kind("header", record.schema) if isinstance(record, Header) else _Kind()
+def _kind_of(record: Record | None) -> Kind:
+    return Kind("header", record.schema) if isinstance(record, Header) else Kind()
 
 
-def _kind(text: bytes) -> _Kind:
-    try:
-        return msgspec.json.decode(text, type=_Kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Kind()
-
-
-def _check_schema(kind: _Kind, path: Path) -> None:
+def _check_schema(kind: Kind, path: Path) -> None:
     if kind.type == "header" and kind.schema > SCHEMA:
         raise LogError(
             f"{path} is of schema {kind.schema}, and this fusecopy reads up to {SCHEMA}",

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import msgspec
 
+from fusecopy.dispatch.claim import cannot_be_written, make_private
 from fusecopy.dispatch.logfile import KEEP, MAX_BYTES, LogFile
 from fusecopy.dispatch.records import Footer, Header, Lost, Record, Totals, timestamp
 from fusecopy.dispatch.totals import Tally
-from fusecopy.errors import LogError
 
 QUEUE_LIMIT = 4096
 """Records that may wait, besides as many in the thread's hands; what comes beyond is dropped and counted."""
@@ -44,6 +44,7 @@ class Writer:
         limit: records that may wait.
         max_bytes: size at which the file is rotated.
         keep: rotated files to keep.
+        claimed: the descriptor by which the log was claimed before (fusecopy.dispatch.claim).
 
     Raises:
         LogError: the file cannot be opened or written.
@@ -57,9 +58,15 @@ class Writer:
         limit: int = QUEUE_LIMIT,
         max_bytes: int = MAX_BYTES,
         keep: int = KEEP,
+        claimed: int = -1,
     ) -> None:
         self.path = path
-        self._file = _opened(path, header, max_bytes, keep)
+        self._file = LogFile(path, _encode(header), max_bytes, keep, claimed)
+        try:
+            make_private(path.parent)
+            self._file.open()
+        except OSError as error:
+            raise cannot_be_written(path, error) from error
         self._limit = limit
         # Its lock is reentrant, so a signal handler that interrupts put() cannot wait for itself.
         self._changed = threading.Condition()
@@ -202,27 +209,6 @@ class Writer:
             logger.warning("%s: the dispatch log is written again", self.path)
         self._failing = False
         return result
-
-
-def _opened(path: Path, header: Header, max_bytes: int, keep: int) -> LogFile:
-    file = LogFile(path, _encode(header), max_bytes, keep)
-    try:
-        _make_private(path.parent)
-        file.open()
-    except OSError as error:
-        raise LogError(
-            f"{path}: the dispatch log cannot be written: {error.strerror}",
-            "Name a regular file in a directory that you may write.",
-        ) from error
-    return file
-
-
-def _make_private(directory: Path) -> None:
-    """Make a directory with what is missing above it, each for its owner alone: to a parent that it makes,
-    mkdir(parents=True) gives whatever mode the umask leaves."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    for path in reversed(missing):
-        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _encode(record: Record) -> bytes:

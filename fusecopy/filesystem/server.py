@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyfuse3
 import trio
@@ -20,6 +19,7 @@ import trio
 from fusecopy import __version__, mounts, remounting, serving
 from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
+from fusecopy.dispatch.claim import Claim
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import BackingError, FusecopyError, UnmountError
 from fusecopy.filesystem import kernel
@@ -50,9 +50,6 @@ DESCRIPTORS_AT_ONCE = 16384
 
 FLUSH_SECONDS = 2.0
 
-PRIVATE = 0o077
-"""The server's umask: what it makes for itself is nobody else's. Files of the mount get their caller's, in
-the thread that makes them (Credentials.creating)."""
 
 SWITCH_SECONDS = 0.0005
 """How long a thread that answers a request may have to wait for Python's lock while another computes."""
@@ -68,7 +65,7 @@ class Config:
     Attributes:
         backing: absolute path of the directory served.
         mountpoint: absolute path of the directory it appears at.
-        log: the dispatch log's file.
+        log: the dispatch log, claimed.
         policy: how copies are answered at first.
         options: words for libfuse and the kernel.
         exclusive: nobody changes the backing but through this mount.
@@ -83,7 +80,7 @@ class Config:
 
     backing: str
     mountpoint: str
-    log: Path
+    log: Claim
     policy: Policy
     options: frozenset[str]
     exclusive: bool
@@ -201,7 +198,6 @@ class Server:
         Raises:
             FusecopyError: the mount was refused or the log cannot be written; nothing is left mounted.
         """
-        os.umask(PRIVATE)
         self._credentials.renounce()
         sys.setswitchinterval(SWITCH_SECONDS)
         faulthandler.register(signal.SIGUSR2, all_threads=True)
@@ -250,7 +246,7 @@ class Server:
         mount = mounts.at(self._config.mountpoint)
         if mount and self._config.nosymfollow:
             remounting.change(mount, {"nosymfollow"}, whole=False)
-        self._log.begin(Writer(self._config.log, self._header()))
+        self._log.begin(Writer(self._config.log.path, self._header(), claimed=self._config.log.descriptor))
 
     async def _signals(self) -> None:
         """INT and TERM unmount, a busy mount when asked twice; HUP reopens the log; USR1 prints totals."""
@@ -292,7 +288,7 @@ class Server:
     def _log_path(self) -> str:
         """Whoever asks is about to read it, so what was reported before is written first."""
         self._log.flush()
-        return str(self._config.log)
+        return str(self._config.log.path)
 
     def _stats(self) -> str:
         writer = self._log.writer

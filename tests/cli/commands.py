@@ -38,6 +38,7 @@ def run(
         [*prefix, FUSECOPY, *command],
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         timeout=60,
         env={**os.environ, **(environment or {})},
     )

@@ -47,7 +47,7 @@ def scratch() -> Iterator[Path]:
         os.chmod(name, 0o1777)
         yield Path(name)
         assert list(Path(name).iterdir()) == []
-        assert name not in Path("/proc/self/mountinfo").read_text()
+        assert os.fsencode(name) not in Path("/proc/self/mountinfo").read_bytes()
         loops = subprocess.run(["losetup", "-ln", "-O", "BACK-FILE"], capture_output=True, text=True)
         assert name not in loops.stdout
 
