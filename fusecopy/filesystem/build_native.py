@@ -9,6 +9,7 @@ typedef int... mode_t;
 #define UTIME_OMIT_NS ...
 #define BTRFS_SUPER_MAGIC ...
 #define XFS_SUPER_MAGIC ...
+#define EXT4_SUPER_MAGIC ...
 #define TMPFS_MAGIC ...
 #define RENAME_NOREPLACE ...
 #define RENAME_EXCHANGE ...
@@ -32,6 +33,7 @@ int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *grou
 int fusecopy_capabilities(uint64_t *effective);
 int fusecopy_set_capabilities(uint64_t effective);
 int64_t fusecopy_filesystem_type(int fd);
+int fusecopy_filesystem_id(int fd, uint64_t *found);
 int fusecopy_check_dedupe(int fd, uint64_t off, uint64_t length);
 int fusecopy_fiemap(int fd, char *map, unsigned int extents);
 """
@@ -197,6 +199,19 @@ static int64_t fusecopy_filesystem_type(int fd)
     struct statfs fs;
 
     return fstatfs(fd, &fs) < 0 ? -errno : (int64_t)fs.f_type;
+}
+
+/* The two halves of f_fsid. */
+static int fusecopy_filesystem_id(int fd, uint64_t *found)
+{
+    struct statfs fs;
+    uint32_t halves[2];
+
+    if (fstatfs(fd, &fs) < 0)
+        return -errno;
+    memcpy(halves, &fs.f_fsid, sizeof(halves));
+    *found = (uint64_t)halves[0] << 32 | halves[1];
+    return 0;
 }
 
 /* FIDEDUPERANGE without a destination: what it checks of the source, and no more. */

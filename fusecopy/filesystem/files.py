@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyfuse3
@@ -33,6 +34,9 @@ WRITE_IOCTLS = (lib.FS_IOC_SETFLAGS, lib.FS_IOC_FSSETXATTR)
 
 SAME_FOR_ALL = (lib.BTRFS_SUPER_MAGIC, lib.XFS_SUPER_MAGIC, lib.TMPFS_MAGIC)
 """Filesystems that keep no blocks for some user id (Linux 6.1 to 7.2)."""
+
+KEEPING_BLOCKS = (lib.BTRFS_SUPER_MAGIC, lib.EXT4_SUPER_MAGIC, lib.TMPFS_MAGIC)
+"""Filesystems that take nothing back at a close, as XFS does what it allocated ahead (xfs_release)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Files:
         self._how = how
         self._passthrough = passthrough
         with inodes.borrow(inodes.root.number) as root:
-            self._root_asks_writer = kernel.filesystem_type(root) not in SAME_FOR_ALL
+            self._root_type = kernel.filesystem_type(root)
 
     def open(self, number: int, flags: int, ctx: Context) -> Opened:
         """Open a file of the backing; for the flags left out see Names.create."""
@@ -113,8 +117,25 @@ class Files:
         try:
             self._accounts.settle(file)
         finally:
+            blocks = None if self._keeps_blocks(file) else os.fstat(file.fd).st_blocks
             os.close(file.fd)
             self._passthrough.released(file.inode)
+            if blocks is not None:
+                self._check_blocks(file.inode, blocks)
+
+    def _keeps_blocks(self, file: OpenFile) -> bool:
+        """Whether closing this file leaves st_blocks as it was."""
+        if fcntl.fcntl(file.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            return True
+        return self._root_type in KEEPING_BLOCKS and file.inode.device == self._inodes.root.device
+
+    def _check_blocks(self, inode: Inode, blocks: int) -> None:
+        """Have the kernel ask again where they have changed since."""
+        with suppress(OSError):  # forgotten, or replaced on the backing: then nothing is believed of it
+            with self._inodes.borrow(inode.number) as descriptor:
+                changed = os.fstat(descriptor).st_blocks != blocks
+            if changed and inode.lookups:
+                pyfuse3.invalidate_inode(inode.number, attr_only=True)
 
     def lseek(self, fh: int, off: int, whence: int) -> int:
         """SEEK_DATA and SEEK_HOLE; nothing else reads the descriptor's own position."""
@@ -183,7 +204,7 @@ class Files:
         if self._credentials.uid != 0:
             return False
         if inode.device == self._inodes.root.device:
-            return self._root_asks_writer
+            return self._root_type not in SAME_FOR_ALL
         return kernel.filesystem_type(fd) not in SAME_FOR_ALL
 
 

@@ -239,7 +239,7 @@ class InodeTable:
         """A new inode. Its number stays while it is known, so that hard links are recognised by st_ino."""
         device = self._devices.get(st_dev)
         if device is None:
-            first = len(self._devices) << devices.DEVICE_BITS
+            first = devices.first_number(self.root.descriptor, descriptor)
             device = self._devices[st_dev] = Device(st_dev, first)
         if device.anchor < 0:
             device.anchor = devices.anchor(descriptor)

@@ -72,6 +72,13 @@ def filesystem_type(fd: int) -> int:
     return _check(lib.fusecopy_filesystem_type(fd))
 
 
+def filesystem_id(fd: int) -> int:
+    """What statfs(2) tells filesystems apart by, f_fsid, as one number; 0 where it has none."""
+    found = ffi.new("uint64_t *")
+    _check(lib.fusecopy_filesystem_id(fd, found))
+    return int(found[0])
+
+
 def rename(old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:
     """renameat2(2)."""
     _check(lib.fusecopy_renameat2(old_directory, old_name, new_directory, new_name, flags))

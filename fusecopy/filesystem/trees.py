@@ -34,6 +34,7 @@ from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
+from fusecopy.filesystem.placing import place
 from fusecopy.filesystem.policy import Policy
 from fusecopy.ioctls import Answer, Progress
 from fusecopy.ioctls import Tree as Call
@@ -108,7 +109,7 @@ class _Job:
     def _build(self, temporary: bytes) -> None:
         try:
             self.tree.build(self.source, self.directory, temporary)
-            kernel.rename(self.directory, temporary, self.directory, self.call.name, pyfuse3.RENAME_NOREPLACE)
+            place(self.directory, temporary, self.call.name)
         except BaseException:
             self._remove(temporary)
             raise

@@ -73,6 +73,32 @@ def test_subvolumes(btrfs_sides: Sides) -> None:
     assert not (btrfs_sides.behind / "t").exists()
 
 
+def test_numbers_stay_the_same_from_mount_to_mount(btrfs: Path) -> None:
+    """Whatever is looked at first: backup programs take a file of another number for a changed one."""
+    require("fuse")
+    backing = btrfs / "stable"
+    backing.mkdir()
+    with (
+        loopfs.mount(backing / "tmpfs", "-t", "tmpfs", "none"),
+        loopfs.mount(backing / "other", "-t", "tmpfs", "none"),
+    ):
+        for name in ("A", "B", "A/inner"):
+            subprocess.run(["btrfs", "-q", "subvolume", "create", backing / name], check=True)
+        places = ["A/f", "B/f", "A/inner/f", "tmpfs/f", "other/f", "f"]
+        for place in places:
+            (backing / place).touch()
+            os.link(backing / place, backing / f"{place}-link")
+        found = []
+        for order in (places, places[::-1], places[2:] + places[:2]):
+            with mounted(backing) as mount:
+                numbers = {place: (mount.path / place).stat().st_ino for place in order}
+                for place in places:
+                    assert (mount.path / f"{place}-link").stat().st_ino == numbers[place]
+            found.append(numbers)
+        assert found[0] == found[1] == found[2]
+        assert len(set(found[0].values())) == len(places)
+
+
 def test_an_ordinary_users_mount(btrfs: Path) -> None:
     require("fuse", "root", "loop")
     with nobodys_mount(btrfs) as mount:
