@@ -45,11 +45,8 @@ class Clones:
         reporter: Reporter,
         credentials: Credentials,
         mountpoint: str,
-        exclusive: bool,
     ) -> None:
-        """With `exclusive` nobody changes the backing but through this mount."""
         self._files = files
-        self._exclusive = exclusive
         self._reporter = reporter
         self._credentials = credentials
         self._mountpoint = os.fsencode(mountpoint)
@@ -108,12 +105,11 @@ class Clones:
                 copied = request.length
         except OSError as error:
             code = error.errno or errno.EIO
-        if not code and self._exclusive and ctx.keep_turn():
-            ctx.answer(answer.pack())
         outcome = _outcome(request, source.offer.asked, answer, code, copied)
-        copy = carried(caller, source.offer.asked.name, source.path, request, outcome, before, begun)
-        copy.driver = "ioctl"
-        self._reporter.carried(copy, destination)
+        with self._reporter.counting_loss():
+            copy = carried(caller, source.offer.asked.name, source.path, request, outcome, before, begun)
+            copy.driver = "ioctl"
+            self._reporter.carried(copy, destination)
         if code:
             raise _error(code)
         return answer.pack()

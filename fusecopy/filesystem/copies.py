@@ -10,6 +10,7 @@ import errno as errnos
 import os
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fusecopy import serving
@@ -71,6 +72,20 @@ class _NothingCopiedError(OSError):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.errno, os.strerror(outcome.errno))
         self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request, carried. `before` and `begun` as `carried` takes them."""
+
+    caller: Caller
+    asked: str
+    source: OpenFile
+    destination: OpenFile
+    request: Request
+    outcome: Outcome
+    before: int | None
+    begun: int
 
 
 class Copies:
@@ -141,14 +156,11 @@ class Copies:
         before = shared_before(request)
         with self._room:
             outcome = self._carry(request, plan.ladder, ctx)
-        unseen = source.unseen or destination.unseen
-        if outcome.copied and self._exclusive and not unseen and ctx.keep_turn():
-            ctx.answer(outcome.copied)
-        copy = carried(caller, plan.asked, source.inode.path(), request, outcome, before, begun)
+        asked = _Asked(caller, plan.asked, source, destination, request, outcome, before, begun)
         if outcome.copied or _at_end(outcome):
-            self._done(source, destination, request, outcome, copy, source.size())
+            self._answered(asked, ctx)
             return outcome.copied
-        self._fail(plan, copy, destination, ctx.pid)
+        self._fail(plan, _carried(asked), destination, ctx.pid)
         raise AssertionError("unreachable")
 
     def _carry(self, request: Request, ladder: Ladder, ctx: CopyContext) -> Outcome:
@@ -169,24 +181,33 @@ class Copies:
         request = Request(source.fd, destination.fd, clone.off_in, clone.off_out, clone.length)
         attempt = Attempt(Path.REFLINK, clone.off_in, clone.off_out, clone.copied, clone.copied)
         outcome = Outcome((attempt,), clone.copied, 0, complete=True)
-        who, path = caller_of(clone.thread), source.inode.path()
-        copy = carried(who, ASKED, path, request, outcome, 0, clone.begun_ns)
-        copy.ended_ns = clone.ended_ns
-        self._done(source, destination, request, outcome, copy, clone.size)
+        who = caller_of(clone.thread)
+        asked = _Asked(who, ASKED, source, destination, request, outcome, 0, clone.begun_ns)
+        with self._reporter.counting_loss():
+            copy = _carried(asked)
+            copy.ended_ns = clone.ended_ns
+            self._done(asked, copy, clone.size)
 
-    def _done(
-        self,
-        source: OpenFile,
-        destination: OpenFile,
-        request: Request,
-        outcome: Outcome,
-        copy: Carried,
-        size: int,
-    ) -> None:
+    def _answered(self, asked: "_Asked", ctx: CopyContext) -> None:
+        """Report a copy; before that its program has the answer, where what would change either file waits
+        for the proof. That owns both files: the program may close them by then."""
+        source, destination, copied = asked.source, asked.destination, asked.outcome.copied
+        unseen = source.unseen or destination.unseen
+        with ExitStack() as stack:
+            stack.enter_context(self._reporter.counting_loss())
+            if copied and self._exclusive and not unseen and ctx.keep_turn():
+                stack.enter_context(self._files.held(source, destination))
+                range_ = asked.request.offset_out, copied
+                stack.enter_context(serving.proving(source.native, destination.native, *range_))
+                ctx.answer(copied)
+            self._done(asked, _carried(asked), source.size())
+
+    def _done(self, asked: "_Asked", copy: Carried, size: int) -> None:
         """Report what was copied, or that there was nothing left to copy. `size` is the source's."""
+        source, request, outcome = asked.source, asked.request, asked.outcome
         copy.refusal = copy.refusal or _cut(source, request.offset_in + request.length, size)
         unfinished = not outcome.complete or request.length == OP47_LENGTH_LIMIT
-        self._report(destination, copy, unfinished and outcome.copied > 0)
+        self._report(asked.destination, copy, unfinished and outcome.copied > 0)
 
     def _interrupted(self, ctx: CopyContext) -> bool:
         return self._stopping.is_set() or ctx.interrupted()
@@ -241,6 +262,11 @@ class Copies:
             destination.flows.pending = copy
         else:
             self._reporter.carried(copy, destination)
+
+
+def _carried(asked: _Asked) -> Carried:
+    path = asked.source.inode.path()
+    return carried(asked.caller, asked.asked, path, asked.request, asked.outcome, asked.before, asked.begun)
 
 
 def _plan(policy: Policy, how: str) -> _Plan:

@@ -112,8 +112,11 @@ class Files:
             os.fsync(fd)
 
     def release(self, fh: int) -> None:
-        """The last descriptor of an open file is closed: settle its accounts and close it."""
-        file = self._accounts.take_out(fh)
+        """The last descriptor of an open file is closed: settle its accounts and close it, once no proof
+        needs it any more."""
+        self._files.release(self._accounts.take_out(fh), self._end)
+
+    def _end(self, file: OpenFile) -> None:
         try:
             self._accounts.settle(file)
         finally:

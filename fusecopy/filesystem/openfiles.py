@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
@@ -30,15 +30,19 @@ class OpenFile:
         inode: the file.
         opener: the thread that opened it.
         flows: what is known of the copies that go through this handle.
+        holders: who still needs its descriptor; it is released when they are done.
+        end: what its release does; known once it was released.
     """
 
-    __slots__ = ("flows", "inode", "native", "opener")
+    __slots__ = ("end", "flows", "holders", "inode", "native", "opener")
 
     def __init__(self, native: NativeFile, inode: Inode, opener: int) -> None:
         self.native = native
         self.inode = inode
         self.opener = opener
         self.flows = Flows()
+        self.holders = 0
+        self.end: Callable[[OpenFile], None] | None = None
 
     @property
     def fd(self) -> int:
@@ -105,6 +109,32 @@ class OpenFiles:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def held(self, *files: OpenFile) -> Iterator[None]:
+        """Keep files whose handles are still the kernel's from being released: what their release does
+        follows when the last holder is done."""
+        with self._lock:
+            for file in files:
+                file.holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                for file in files:
+                    file.holders -= 1
+                ended = [file for file in dict.fromkeys(files) if file.end and not file.holders]
+            for file in ended:
+                assert file.end
+                file.end(file)
+
+    def release(self, file: OpenFile, end: Callable[[OpenFile], None]) -> None:
+        """Have `end` close a file that was taken out, once nobody holds it any more."""
+        with self._lock:
+            file.end = end
+            held = file.holders > 0
+        if not held:
+            end(file)
 
     def remove(self, fh: int) -> OpenFile:
         """Take a released file out; closing it is the caller's."""

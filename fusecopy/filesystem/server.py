@@ -158,7 +158,7 @@ class Server:
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
         credentials = self._credentials
         names = Names(self._inodes, credentials, config.timeout)
-        self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint, exclusive)
+        self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
         self._passthrough = Passthrough(config.passthrough)
         directories = Directories(self._inodes, config.timeout, cached=config.timeout > 0)
         trees = Trees(

@@ -4,7 +4,8 @@
  * none of it, and what is done at one go costs less than what is done request by request.
  *
  * Nothing may come in between. What would change the files of a clone that is not proven yet, or names that its
- * report tells, waits until it is (fusecopy_settle and its like).
+ * report tells, waits until it is (fusecopy_settle and its like). So it does for copies that Python has answered and
+ * is proving on a thread of the loop (fusecopy_begin_proof).
  */
 
 #include "loop.h"
@@ -36,6 +37,13 @@ static uint64_t noted, done, wanted;
 static int resting;
 static int ended;
 
+/* Copies that are being proven, and how many there ever were. */
+static struct fusecopy_proof *proofs;
+static uint64_t proofs_begun;
+
+/* Of the pages and blocks at the ends of a range a part lies outside of it: what comes this near may change them. */
+#define NEARBY 65536
+
 __attribute__((constructor)) static void begin(void)
 {
 	pthread_condattr_t attributes;
@@ -51,9 +59,11 @@ static struct fusecopy_event **event(uint64_t number)
 	return &events[number % places];
 }
 
-static uint64_t count(void)
+/* Whether there is something that a request may have to wait for. */
+static int is_busy(void)
 {
-	return __atomic_load_n(&noted, __ATOMIC_SEQ_CST) - __atomic_load_n(&done, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&noted, __ATOMIC_SEQ_CST) != __atomic_load_n(&done, __ATOMIC_SEQ_CST) ||
+	       __atomic_load_n(&proofs, __ATOMIC_SEQ_CST) != NULL;
 }
 
 /* Under the lock. */
@@ -129,12 +139,25 @@ void fusecopy_see_to(void)
 
 /* ---- requests that wait ------------------------------------------------------------------------------- */
 
+static int is_proven(uint64_t number)
+{
+	for (const struct fusecopy_proof *proof = proofs; proof; proof = proof->next)
+		if (proof->number <= number)
+			return 0;
+	return 1;
+}
+
 void fusecopy_settle(void)
 {
-	if (count() == 0)
+	uint64_t begun;
+
+	if (!is_busy())
 		return;
 	pthread_mutex_lock(&lock);
+	begun = proofs_begun;
 	wait_for(noted);
+	while (!is_proven(begun))
+		pthread_cond_wait(&is_done, &lock);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -143,31 +166,75 @@ static int is(const struct fusecopy_file *file, uint64_t device, uint64_t ino)
 	return file->ino == ino && file->device == device;
 }
 
-/* Whether a write of `length` bytes at `off` of `file` changes what the proof of a clone will look at. */
-static int changes(const struct fusecopy_event *clone, const struct fusecopy_file *file, int64_t off, uint64_t length)
-{
-	const struct fusecopy_file *source = clone->source, *destination = clone->destination;
+/* A write of `length` bytes at `off` of a file. */
+struct change {
+	const struct fusecopy_file *file;
+	uint64_t off;
+	uint64_t length;
+};
 
-	if (clone->kind != FUSECOPY_CLONED)
-		return 0;
-	if (is(source, file->device, file->ino))
+/* Whether it changes what the proof of a copy looks at. */
+static int changes(const struct change *change, const struct fusecopy_file *source,
+		   const struct fusecopy_file *destination, uint64_t off_out, uint64_t copied)
+{
+	if (is(source, change->file->device, change->file->ino))
 		return 1;
-	return is(destination, file->device, file->ino) && off < clone->off_out + (int64_t)clone->copied &&
-	       (uint64_t)clone->off_out < off + length;
+	return is(destination, change->file->device, change->file->ino) && change->off < off_out + copied + NEARBY &&
+	       off_out < change->off + change->length + NEARBY;
+}
+
+static int changes_clone(const struct change *change, const struct fusecopy_event *clone)
+{
+	return clone->kind == FUSECOPY_CLONED &&
+	       changes(change, clone->source, clone->destination, clone->off_out, clone->copied);
+}
+
+static int changes_proof(const struct change *change)
+{
+	for (const struct fusecopy_proof *proof = proofs; proof; proof = proof->next)
+		if (changes(change, proof->source, proof->destination, proof->off_out, proof->copied))
+			return 1;
+	return 0;
 }
 
 void fusecopy_settle_range(const struct fusecopy_file *file, int64_t off, uint64_t length)
 {
+	const struct change change = { file, off, length };
 	uint64_t number;
 
-	if (count() == 0)
+	if (!is_busy())
 		return;
 	pthread_mutex_lock(&lock);
 	for (number = noted; number > done; number--)
-		if (changes(*event(number - 1), file, off, length)) {
+		if (changes_clone(&change, *event(number - 1))) {
 			wait_for(number);
 			break;
 		}
+	while (changes_proof(&change))
+		pthread_cond_wait(&is_done, &lock);
+	pthread_mutex_unlock(&lock);
+}
+
+/* ---- copies that are proven where they were answered ---------------------------------------------------- */
+
+void fusecopy_begin_proof(struct fusecopy_proof *proof)
+{
+	pthread_mutex_lock(&lock);
+	proof->number = ++proofs_begun;
+	proof->next = proofs;
+	__atomic_store_n(&proofs, proof, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&lock);
+}
+
+void fusecopy_end_proof(const struct fusecopy_proof *proof)
+{
+	struct fusecopy_proof **link = &proofs;
+
+	pthread_mutex_lock(&lock);
+	while (*link != proof)
+		link = &(*link)->next;
+	__atomic_store_n(link, proof->next, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&is_done);
 	pthread_mutex_unlock(&lock);
 }
 

@@ -1,10 +1,13 @@
 """What follows answers that the native layer gave by itself (afterwards.c), in their order."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from fusecopy.native._native import ffi, lib
 from fusecopy.native.callers import Thread
+from fusecopy.native.files import NativeFile
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +60,22 @@ def end() -> None:
     lib.fusecopy_end_events()
 
 
+@contextmanager
+def proving(source: NativeFile, destination: NativeFile, off_out: int, copied: int) -> Iterator[None]:
+    """As long as it lasts, requests wait that would change the source or what was copied: to be begun before
+    the answer."""
+    proof = ffi.new("struct fusecopy_proof *")
+    proof.source, proof.destination = source.native, destination.native
+    proof.off_out, proof.copied = off_out, copied
+    lib.fusecopy_begin_proof(proof)
+    try:
+        yield
+    finally:
+        lib.fusecopy_end_proof(proof)
+
+
 def settle() -> None:
-    """Wait until everything was told that was answered so far."""
+    """Wait until everything was told that was answered so far, and is being proven."""
     lib.fusecopy_settle()
 
 

@@ -121,6 +121,11 @@ struct fusecopy_event {
     int64_t begun_ns; int64_t ended_ns;
     struct fusecopy_caller caller;
 };
+struct fusecopy_proof {
+    const struct fusecopy_file *source; const struct fusecopy_file *destination;
+    uint64_t off_out; uint64_t copied;
+    ...;
+};
 struct fuse_forget_data { uint64_t ino; uint64_t nlookup; };
 
 void free(void *memory);
@@ -146,6 +151,8 @@ int fusecopy_identify(pid_t thread, int64_t uid, struct fusecopy_caller *caller)
 void fusecopy_forget_callers(void);
 void fusecopy_allow_clones(int are_allowed);
 void fusecopy_settle(void);
+void fusecopy_begin_proof(struct fusecopy_proof *proof);
+void fusecopy_end_proof(const struct fusecopy_proof *proof);
 int fusecopy_next_event(struct fusecopy_event *next);
 void fusecopy_end_events(void);
 int fusecopy_backing_open(int fd);

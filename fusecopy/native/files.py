@@ -68,6 +68,11 @@ class NativeFile:
         self._file.only_appends = only_appends
         self.fh = int(ffi.cast("uintptr_t", self._file))
 
+    @property
+    def native(self) -> "ffi.CData":
+        """The struct itself."""
+        return self._file
+
     def clients(self) -> list[Client]:
         """What each process has asked of this file so far."""
         return [_client(self._file.clients[i]) for i in range(self._file.client_count)]

@@ -199,6 +199,16 @@ struct fusecopy_event {
 	struct fusecopy_caller caller;
 };
 
+/* A copy that was answered and is being proven; off_out and copied are bytes. */
+struct fusecopy_proof {
+	const struct fusecopy_file *source;
+	const struct fusecopy_file *destination;
+	uint64_t off_out;
+	uint64_t copied;
+	uint64_t number;
+	struct fusecopy_proof *next;
+};
+
 /* Implemented in Python (handlers.py). */
 int on_crowded(void);
 void on_look(uint64_t fh, pid_t pid, int writes);
@@ -278,6 +288,10 @@ void fusecopy_see_to(void);
 /* Wait until all that was noted is done; until what a write of a file would disturb is. */
 void fusecopy_settle(void);
 void fusecopy_settle_range(const struct fusecopy_file *file, int64_t off, uint64_t length);
+
+/* From before its answer until it is reported, what would change a copy that Python proves waits for it. */
+void fusecopy_begin_proof(struct fusecopy_proof *proof);
+void fusecopy_end_proof(const struct fusecopy_proof *proof);
 
 /* The next of them, when the one that `next` holds is done; false at the end. */
 int fusecopy_next_event(struct fusecopy_event *next);

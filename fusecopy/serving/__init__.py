@@ -7,7 +7,7 @@ attributes, and reads and writes served from a file descriptor without passing t
 """
 
 import fusecopy.native  # noqa: F401  (before pyfuse3 is imported)
-from fusecopy.native.afterwards import Clone, allow_clones, settle
+from fusecopy.native.afterwards import Clone, allow_clones, proving, settle
 from fusecopy.native.callers import REMEMBERED, Thread, look
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import WRITEBACK, Client, NativeFile
@@ -56,6 +56,7 @@ __all__ = [
     "init",
     "look",
     "main",
+    "proving",
     "settle",
     "versions",
 ]
