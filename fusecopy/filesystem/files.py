@@ -124,7 +124,8 @@ class Files:
             os.close(file.fd)
             self._passthrough.released(file.inode)
             if blocks is not None:
-                self._check_blocks(file.inode, blocks)
+                # Of one that the kernel wrote by itself it has closed a descriptor of its own before.
+                self._check_blocks(file.inode, -1 if file.unseen else blocks)
 
     def _keeps_blocks(self, file: OpenFile) -> bool:
         """Whether closing this file leaves st_blocks as it was."""
