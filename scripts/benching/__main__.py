@@ -26,7 +26,8 @@ from fusecopy.errors import FusecopyError
 FULL_ROUNDS, QUICK_ROUNDS = 5, 2
 FULL_SECONDS, QUICK_SECONDS = 600.0, 60.0
 QUICK_WORKLOADS = (
-    "cp-big", "call-64k", "declined", "cp-one", "cp-few", "walk-cold", "rm", "read-fresh", "clients",
+    "cp-big", "call-64k", "declined", "cp-one", "cp-few", "walk-cold", "rm", "read-fresh", "create", "open",
+    "tar", "checkout", "database", "make", "copiers-16", "clients",
 )  # fmt: skip
 QUICK_PEERS = ("fusecopy", "fusecopy:declines", "passthrough_ll", "mergerfs", "bindfs", "fuse-overlayfs")
 
@@ -46,7 +47,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help=", ".join(peers) + "; native always")  # fmt: skip
     add("--rounds", type=int, help=f"{FULL_ROUNDS}, or {QUICK_ROUNDS} when quick")
     add("--out", type=Path, default=Path("bench-out"), help="directory for bench.json, bench.md and plots")
-    add("--go-fuse", default="loopback", metavar="PATH", help="go-fuse's loopback")
+    add("--program", action="append", default=[], metavar="NAME=PATH",
+        help="a program of your own for a peer, as passthrough_ll, mergerfs, go-fuse")  # fmt: skip
     add("--install", action="store_true", help="first fetch the peers by apt and pip")
     given = parser.parse_args(arguments)
     given.sizes = QUICK if given.quick else FULL
@@ -56,6 +58,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     given.only = given.only or (QUICK_WORKLOADS if given.quick else names)
     given.seconds = QUICK_SECONDS if given.quick else FULL_SECONDS
     return given
+
+
+def _programs(given: argparse.Namespace) -> dict[str, Path]:
+    """Programs of the user's own. Raises BenchError."""
+    pairs = [word.partition("=") for word in given.program]
+    for name, _, path in pairs:
+        if not os.access(path, os.X_OK):
+            raise BenchError(f"--program {name}: {path or 'nothing'} cannot be run", "give NAME=PATH")
+    return {name: Path(path).absolute() for name, _, path in pairs}
 
 
 class Benchmark:
@@ -150,7 +161,7 @@ def measure(given: argparse.Namespace, run: Run) -> None:
             counting = stack.enter_context(tracing(place / "tracing"))
         except BenchError as error:
             run.untraced = error.message
-        benchmark = Benchmark(given, place, tools.find(place, given.go_fuse), counting, run)
+        benchmark = Benchmark(given, place, tools.find(place, _programs(given)), counting, run)
         for kind in given.fs:
             benchmark.measure(kind)
 

@@ -8,6 +8,7 @@ ended from within, and imports nothing but the standard library to start fast. O
 `with meter` is measured.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -129,6 +130,50 @@ def copy_range(source: int, result: int, offset: int, length: int) -> None:
         offset += copied
 
 
+def create(meter: Meter, directory: str, count: int) -> None:
+    """Create so many files of twelve bytes, one by one."""
+    os.mkdir(directory)
+    with meter:
+        for number in range(count):
+            begun = time.perf_counter_ns()
+            descriptor = os.open(f"{directory}/{number}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            os.write(descriptor, b"twelve bytes")
+            os.close(descriptor)
+            meter.samples.append(time.perf_counter_ns() - begun)
+
+
+def open_read(meter: Meter, path: str, count: int) -> None:
+    """Open, read and close the first files of a tree, one by one, all of which were looked up before."""
+    names = sorted(os.path.join(top, name) for top, _, names in os.walk(path) for name in names)[:count]
+    for name in names:
+        os.stat(name)
+    with meter:
+        for name in names:
+            begun = time.perf_counter_ns()
+            descriptor = os.open(name, os.O_RDONLY)
+            meter.count += bool(os.read(descriptor, BLOCK))
+            os.close(descriptor)
+            meter.samples.append(time.perf_counter_ns() - begun)
+
+
+def database(meter: Meter, path: str, transactions: int) -> None:
+    """Transactions of one row each in a SQLite database, with its default journal."""
+    import sqlite3  # of no use to the other jobs
+
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT)")
+        with meter:
+            for number in range(transactions):
+                with connection:
+                    connection.execute("INSERT INTO rows VALUES (?, ?)", (number, "x" * 100))
+        (meter.count,) = connection.execute("SELECT count(*) FROM rows").fetchone()
+
+
+def copiers(meter: Meter, number: int, source: str, length: int, count: int) -> None:
+    """So many processes at once, each of which copies single ranges into a file of its own."""
+    at_once(meter, [("copier", f"out/{n}.ranges", source, str(length), str(count)) for n in range(number)])
+
+
 def sendfile(meter: Meter, source: str, result: str) -> None:
     """Copy a file by sendfile."""
     with open(source, "rb") as from_file, open(result, "wb") as to_file, meter:
@@ -203,30 +248,43 @@ def random_reads(meter: Meter, path: str, count: int) -> None:
 
 def clients(meter: Meter, number: int, tree: str, source: str, length: int, count: int) -> None:
     """At once, each in a process of its own: cp -r of a tree, then copies of single ranges."""
+    at_once(meter, [("client", f"out/{n}", tree, source, str(length), str(count)) for n in range(number)])
+
+
+def at_once(meter: Meter, roles: Sequence[Sequence[str]]) -> None:
+    """This program in several processes at once, each with a role of ROLES and its arguments."""
     with meter:
-        begun = [os.posix_spawn(sys.executable, one_client(*arguments), os.environ) for arguments in
-                 ((f"out/{n}", tree, source, str(length), str(count)) for n in range(number))]  # fmt: skip
+        begun = [
+            os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", __file__, *role], os.environ)
+            for role in roles
+        ]
         ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in begun]
     if any(ended):
         raise RuntimeError(f"clients ended with {ended}")
 
 
-def one_client(*arguments: str) -> list[str]:
-    """This program as one of many clients."""
-    return [sys.executable, "-I", "-S", __file__, "one-client", *arguments]
-
-
-def be_one_client(result: str, tree: str, source: str, length: str, count: str) -> None:
-    """What each of many clients does."""
+def be_client(result: str, tree: str, source: str, length: str, count: str) -> None:
+    """One of many: cp -r, then single ranges."""
     subprocess.run(["cp", "-r", tree, f"{result}.tree"], check=True)
-    with open(source, "rb") as from_file, open(f"{result}.ranges", "wb") as to_file:
+    be_copier(f"{result}.ranges", source, length, count)
+
+
+def be_copier(result: str, source: str, length: str, count: str) -> None:
+    """One of many: single ranges."""
+    with open(source, "rb") as from_file, open(result, "wb") as to_file:
         for offset in range(0, int(count) * int(length), int(length)):
             copy_range(from_file.fileno(), to_file.fileno(), offset, int(length))
 
 
 JOBS: dict[str, Callable[..., None]] = {
-    job.__name__: job for job in (programs, copies, sendfile, walk, read, write, random_reads, clients)
-}
+    job.__name__: job
+    for job in (
+        programs, copies, create, open_read, database, copiers, sendfile, walk, read, write, random_reads,
+        clients,
+    )
+}  # fmt: skip
+
+ROLES: dict[str, Callable[..., None]] = {"client": be_client, "copier": be_copier}
 
 
 def main(directory: str, device: str, job: str, arguments: str, server: str, trace: str) -> None:
@@ -243,7 +301,7 @@ def main(directory: str, device: str, job: str, arguments: str, server: str, tra
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "one-client":
-        be_one_client(*sys.argv[2:])
+    if sys.argv[1] in ROLES:
+        ROLES[sys.argv[1]](*sys.argv[2:])
     else:
         main(*sys.argv[1:])

@@ -163,8 +163,11 @@ def _end(process: "subprocess.Popen[str]", mount: Served) -> None:
 def _fill(found: Measurement, reading: Reading) -> None:
     """Times of the whole job, or of one call where they were taken one by one."""
     calls = len(reading.samples_ns)
-    wall = statistics.median(reading.samples_ns) if calls else reading.wall_ns
+    wall = statistics.fmean(reading.samples_ns) if calls else reading.wall_ns
     found.wall_us = wall / 1000
+    if calls > 1:
+        percentiles = statistics.quantiles(reading.samples_ns, n=100, method="inclusive")
+        found.p50_us, found.p99_us = percentiles[49] / 1000, percentiles[98] / 1000
     found.client_cpu_us = reading.client_cpu_ns / max(calls, 1) / 1000
     found.server_cpu_us = reading.server_cpu_ns / max(calls, 1) / 1000
     found.requests = {opcodes.name(opcode): number for opcode, number in sorted(reading.requests.items())}

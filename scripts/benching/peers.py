@@ -68,6 +68,9 @@ def _peer(name: str, *arguments: str, offloads: bool = True) -> Peer:
 MERGED = f"{BOTH},minfreespace=0"
 """Else mergerfs makes no file on a filesystem with less than 4 GiB free."""
 
+LONG = "cache.entry=3600,cache.attr=3600,cache.negative_entry=3600,cache.readdir=true"
+"""As long as fusecopy believes what the kernel was told; mergerfs believes for a second by itself."""
+
 OVERLAY = "lowerdir={scratch}/lower,upperdir={backing},workdir={backing}/../work"
 
 PEERS = (
@@ -85,7 +88,8 @@ PEERS = (
     _ll("passthrough_ll:private", words="cache=always"),
     _peer("passthrough_hp", "--foreground", "-o", "allow_other", "{backing}", "{point}", offloads=False),
     _peer("mergerfs", "-f", "-o", MERGED, "{backing}", "{point}"),
-    _peer("mergerfs:passthrough", "-f", "-o", f"{MERGED},passthrough.io=rw", "{backing}", "{point}"),
+    _peer("mergerfs:long", "-f", "-o", f"{MERGED},{LONG}", "{backing}", "{point}"),
+    _peer("mergerfs:passthrough", "-f", "-o", f"{MERGED},{LONG},passthrough.io=rw", "{backing}", "{point}"),
     _peer("bindfs", "-f", "{backing}", "{point}", offloads=False),
     _peer("fuse-overlayfs", "-f", "-o", f"{OVERLAY},{BOTH}", "{point}"),
     _peer("go-fuse", "-allow-other", "{point}", "{backing}", offloads=False),

@@ -78,6 +78,7 @@ def lay_out(backing: Path, sizes: Sizes) -> Contents:
         _small_files(backing / "files" / name)
     source, library = Path(sysconfig.get_path("stdlib")), backing / "library"
     shutil.copytree(source / sizes.library, library, symlinks=True, ignore=NOT_LIBRARY)
+    run("tar", "-cf", "library.tar", "library", cwd=backing)
     return Contents(names, len(names) * FILES_A_DIRECTORY, _count(library))
 
 

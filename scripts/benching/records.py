@@ -41,7 +41,8 @@ class Measurement(msgspec.Struct, kw_only=True, omit_defaults=True):
         round: 0 for the first, in which requests are traced and no time is taken.
         outcome: only OK has figures that count.
         problem: what was wrong, failed or hung.
-        wall_us: of the job; of one call, the median, where they are taken one by one.
+        wall_us: of the job; of one call, the mean, where they are taken one by one.
+        p50_us, p99_us: of those calls; 0 where there are none.
         client_cpu_us, server_cpu_us: of the same.
         server_kib: the most memory that the server had until then (VmHWM).
         requests: sent by the kernel to the server, by opcode's name.
@@ -54,6 +55,8 @@ class Measurement(msgspec.Struct, kw_only=True, omit_defaults=True):
     outcome: Outcome
     problem: str = ""
     wall_us: float = 0.0
+    p50_us: float = 0.0
+    p99_us: float = 0.0
     client_cpu_us: float = 0.0
     server_cpu_us: float = 0.0
     server_kib: int = 0

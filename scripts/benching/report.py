@@ -38,7 +38,8 @@ def _machine(run: Run) -> str:
     untraced = f"\n\nRequests were not counted: {run.untraced}" if run.untraced else ""
     return (
         f"{known}; {run.rounds} rounds. Ratios are medians of the ratios within each round, their least"
-        f" and most in brackets; x nat is against the backing itself, x best against the best peer.{untraced}"
+        " and most in brackets; of single calls wall is the mean; x nat is against the backing itself, x best"
+        f" against the best peer.{untraced}"
     )
 
 
@@ -66,7 +67,20 @@ def _overview_line(table: Table) -> tuple[str, ...]:
 
 
 def _details(table: Table) -> str:
-    head = ("", "wall", "least", "x nat", "x best", "CPU client", "server", "CPU x nat", "MiB", "requests")
+    head = (
+        "",
+        "wall",
+        "least",
+        "p50",
+        "p99",
+        "x nat",
+        "x best",
+        "CPU client",
+        "server",
+        "CPU x nat",
+        "MiB",
+        "requests",
+    )
     lines = [_detail_line(row) for row in sorted(table.rows, key=_order)]
     return f"### {table.filesystem}: {table.title} (`{table.workload}`)\n\n" + _grid(head, lines)
 
@@ -78,11 +92,13 @@ def _order(row: Row) -> tuple[bool, float]:
 def _detail_line(row: Row) -> tuple[str, ...]:
     requests = str(sum(row.requests.values())) if row.requests else "-"
     if row.problem:
-        return (_name(row), row.problem, *["-"] * 7, requests)
+        return (_name(row), row.problem, *["-"] * 9, requests)
     return (
         _name(row),
         _time(row.wall_us),
         _time(row.least_wall_us),
+        _time(row.p50_us) if row.p50_us else "-",
+        _time(row.p99_us) if row.p99_us else "-",
         _ratio(row.to_native),
         _ratio(row.to_best),
         _time(row.client_cpu_us),

@@ -19,7 +19,10 @@ class Sizes:
         image: of each filesystem; sparse.
         directories: of small files, a hundred in each.
         library: part of Python's own library that is copied, "" for the whole.
-        calls: number of single calls in a row.
+        calls: number of single copies of 64 KiB in a row: more than any server can put off.
+        paused: number of single copies with pauses between them.
+        files: number of files that are created, or opened and read, one by one.
+        transactions: number of a database's transactions.
         reads: number of random reads.
     """
 
@@ -29,10 +32,33 @@ class Sizes:
     directories: int
     library: str
     calls: int
+    paused: int
+    files: int
+    transactions: int
     reads: int
 
 
-FULL = Sizes(big=GIB, middle=256 * MIB, image=4 * GIB, directories=50, library="", calls=256, reads=4096)
+FULL = Sizes(
+    big=GIB,
+    middle=256 * MIB,
+    image=4 * GIB,
+    directories=50,
+    library="",
+    calls=4096,
+    paused=256,
+    files=2000,
+    transactions=150,
+    reads=4096,
+)
 QUICK = Sizes(
-    big=64 * MIB, middle=16 * MIB, image=GIB, directories=5, library="encodings", calls=64, reads=1024
+    big=64 * MIB,
+    middle=16 * MIB,
+    image=GIB,
+    directories=5,
+    library="encodings",
+    calls=512,
+    paused=32,
+    files=200,
+    transactions=20,
+    reads=1024,
 )

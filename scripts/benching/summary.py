@@ -26,6 +26,7 @@ class Row(msgspec.Struct, kw_only=True, frozen=True):
         problem: why there are no figures; empty where there are.
         to_native, to_best: wall time against the backing itself and against the best peer of that workload;
             None where that has no figures.
+        p50_us, p99_us: of single calls, the medians over the rounds; 0 where there are none.
         cpu_to_native: CPU time of client and server together against the client's on the backing itself.
         requests: of one job, by opcode's name; empty where they were not traced.
     """
@@ -35,6 +36,8 @@ class Row(msgspec.Struct, kw_only=True, frozen=True):
     problem: str
     wall_us: float = 0.0
     least_wall_us: float = 0.0
+    p50_us: float = 0.0
+    p99_us: float = 0.0
     client_cpu_us: float = 0.0
     server_cpu_us: float = 0.0
     server_kib: int = 0
@@ -103,6 +106,8 @@ def _row(
         problem="",
         wall_us=_median(_wall, timed),
         least_wall_us=min(map(_wall, timed)),
+        p50_us=_median(lambda one: one.p50_us, timed),
+        p99_us=_median(lambda one: one.p99_us, timed),
         client_cpu_us=_median(lambda one: one.client_cpu_us, timed),
         server_cpu_us=_median(lambda one: one.server_cpu_us, timed),
         server_kib=max(one.server_kib for one in timed),

@@ -36,16 +36,30 @@ class Tool:
 Tools = Mapping[str, Tool]
 
 
-def find(scratch: Path, go_fuse: str) -> Tools:
-    """Every tool of peers.PEERS by name; passthrough_ll and passthrough_hp are compiled into `scratch`."""
-    libfuse = f"libfuse {run('pkg-config', '--modversion', 'fuse3').strip()}"
+def find(scratch: Path, given: Mapping[str, Path]) -> Tools:
+    """Every tool of peers.PEERS by name; passthrough_ll and passthrough_hp are compiled into `scratch`.
+
+    Args:
+        given: programs of the user's own, by name, in place of those found.
+
+    Raises:
+        BenchError: no peer has such a name.
+    """
+    found = _found(scratch)
+    if unknown := given.keys() - found.keys():
+        raise BenchError(f"no peer is called {', '.join(sorted(unknown))}", f"choose from {', '.join(found)}")
+    return {**found, **{name: Tool(str(path), f"given: {path}") for name, path in given.items()}}
+
+
+def _found(scratch: Path) -> dict[str, Tool]:
+    libfuse = f"libfuse {run('pkg-config', '--modversion', 'fuse3').strip()}, its example, -O2"
     return {
         "": Tool("", ""),
         "fusecopy": _tool(str(Path(sys.executable).with_name("fusecopy")), _first_line("--version")),
         "passthrough_ll": _example(scratch, "passthrough_ll.c", ("gcc",), libfuse),
         "passthrough_hp": _example(scratch, "passthrough_hp.cc", ("g++", "-std=c++17"), libfuse),
-        **{name: _tool(name, _first_line("--version"), "scripts/bench --install") for name in DEBIAN},
-        "go-fuse": _tool(go_fuse, lambda _: "loopback", "go-fuse's example/loopback, by --go-fuse PATH"),
+        **{name: _tool(name, _packaged, "scripts/bench --install") for name in DEBIAN},
+        "go-fuse": Tool("", "", "go-fuse's example/loopback, by --program go-fuse=PATH"),
         "pyfuse3": _pyfuse3(),
     }
 
@@ -74,6 +88,10 @@ def install() -> None:
 def _tool(name: str, version: Callable[[str], str], remedy: str = "") -> Tool:
     path = shutil.which(name, path=environment()["PATH"])
     return Tool(path, version(path)) if path else Tool("", "", f"not found: {remedy}")
+
+
+def _packaged(path: str) -> str:
+    return f"{_first_line('--version')(path)}, as packaged"
 
 
 def _first_line(option: str) -> Callable[[str], str]:

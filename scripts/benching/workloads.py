@@ -2,7 +2,7 @@
 
 big         what is copied whole             files/    directories of a hundred small files each
 middle      what is read, written, moved     library/  Python's own library
-out/        empty; results go here
+out/        empty; results go here               library.tar  the same
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,23 @@ from benching.settings import CLIENTS, FILES_A_DIRECTORY, KIB, MIB, Sizes
 
 PAUSE_SECONDS = 0.002
 CLIENT_RANGES = 50
+COPIERS = (1, 4, 16)
+
+REPOSITORY = (
+    "git init -q out/repository && cd out/repository && cp -r ../../library . && git add -A"
+    " && git -c user.name=x -c user.email=x@example.org commit -qm whole && git rm -rq library"
+    " && git -c user.name=x -c user.email=x@example.org commit -qm empty"
+)
+"""A repository whose newest commit is empty and whose commit before has the library."""
+
+OBJECTS = 24
+PROGRAM = (
+    "mkdir out/program && cd out/program"
+    f" && for n in $(seq {OBJECTS}); do echo '#include <stdio.h>' >$n.c;"
+    ' echo "int f$n(void) { return printf(\\"$n\\"); }" >>$n.c; done'
+    f" && echo 'all: $(patsubst %,%.o,$(shell seq {OBJECTS}))' >Makefile"
+)
+"""Small C files and a Makefile that has them compiled."""
 
 Argument = str | int | float | Sequence[Sequence[str]]
 
@@ -133,7 +150,9 @@ def workloads(sizes: Sizes, contents: Contents) -> list[Workload]:
         *_trees(contents),
         *_walks(contents),
         *_streams(sizes),
-        *_programs(),
+        *_small_files(sizes, contents),
+        *_programs(contents),
+        *_copiers(sizes),
         _ten_clients(contents),
     ]
 
@@ -152,10 +171,9 @@ def _single_copies(sizes: Sizes) -> list[Workload]:
     pause = f"{PAUSE_SECONDS * 1000:.0f} ms apart"
     ranges = [
         Ranges("call-big", f"{call} {big}", sizes.big, 1),
-        Ranges("call-1m", f"{call} 1 MiB, back to back", MIB, some),
-        Ranges("call-1m-paused", f"{call} 1 MiB, {pause}", MIB, some, PAUSE_SECONDS),
-        Ranges("call-64k", f"{call} 64 KiB, back to back", 64 * KIB, sizes.calls),
-        Ranges("call-64k-paused", f"{call} 64 KiB, {pause}", 64 * KIB, sizes.calls, PAUSE_SECONDS),
+        Ranges("call-1m", f"{call} 1 MiB, {some} in turn", MIB, some),
+        Ranges("call-64k", f"{call} 64 KiB, {sizes.calls} in turn", 64 * KIB, sizes.calls),
+        Ranges("call-64k-paused", f"{call} 64 KiB, {pause}", 64 * KIB, sizes.paused, PAUSE_SECONDS),
         Ranges("declined", f"{call} {in_words(sizes.middle)} that is declined", sizes.middle, 1,
                fallback=True),
     ]  # fmt: skip
@@ -203,9 +221,9 @@ def _copied(tree: str, number: int) -> Workload:
 def _cloned(tree: str, number: int) -> Workload:
     return Workload(
         f"clone-{tree}",
-        f"fusecopy clone -r of {_tree_words(tree, number)}; native: cp -r --reflink=always",
+        f"fusecopy clone -r of {_tree_words(tree, number)}; native: cp -a --reflink=always",
         _run("fusecopy", "clone", "-q", "-r", tree, f"out/{tree}"),
-        native=_run("cp", "-r", "--reflink=always", tree, f"out/{tree}"),
+        native=_run("cp", "-a", "--reflink=always", tree, f"out/{tree}"),
         same=(Same(tree, f"out/{tree}"),),
         units=number,
         clones=True,
@@ -252,7 +270,52 @@ def _streams(sizes: Sizes) -> list[Workload]:
     ]
 
 
-def _programs() -> list[Workload]:
+def _small_files(sizes: Sizes, contents: Contents) -> list[Workload]:
+    opened = min(sizes.files, contents.files)
+    return [
+        Workload(
+            "create",
+            f"create, 12 bytes, close: {sizes.files} files in turn",
+            Job("create", {"directory": "out/created", "count": sizes.files}),
+            units=sizes.files,
+        ),
+        Workload(
+            "open",
+            f"open, read, close: {opened} files in turn",
+            Job("open_read", {"path": "files", "count": opened}),
+            count=opened,
+            units=opened,
+        ),
+        Workload(
+            "database",
+            f"SQLite, {sizes.transactions} transactions",
+            Job("database", {"path": "out/database", "transactions": sizes.transactions}),
+            count=sizes.transactions,
+            units=sizes.transactions,
+        ),
+    ]
+
+
+def _copiers(sizes: Sizes) -> list[Workload]:
+    """As many copies together as one client makes by itself."""
+    return [
+        Workload(
+            f"copiers-{number}",
+            f"{number} at once: {sizes.calls // number * number} copies of 64 KiB",
+            Job(
+                "copiers",
+                {"number": number, "source": "big", "length": 64 * KIB, "count": sizes.calls // number},
+            ),
+            same=tuple(
+                Same("big", f"out/{n}.ranges", 64 * KIB * (sizes.calls // number)) for n in range(number)
+            ),
+            units=sizes.calls // number * number,
+        )
+        for number in COPIERS
+    ]
+
+
+def _programs(contents: Contents) -> list[Workload]:
     same = (Same("middle", "out/middle"),)
     cat = _run("sh", "-c", "cat middle >out/middle")
     dd = _run("dd", "if=middle", "of=out/middle", "bs=128k", "status=none")
@@ -261,6 +324,41 @@ def _programs() -> list[Workload]:
         Workload("cat", "cat to a file", cat, same=same),
         Workload("dd", "dd bs=128k", dd, same=same),
         Workload("sendfile", "sendfile", sending, same=same),
+        Workload(
+            "tar",
+            f"tar x of Python's library, {contents.library} files",
+            _run("tar", "-xf", "library.tar", "-C", "out"),
+            same=(Same("library", "out/library"),),
+            units=contents.library,
+        ),
+        Workload(
+            "checkout",
+            f"git checkout of {contents.library} files",
+            _run("git", "-C", "out/repository", "checkout", "-q", "HEAD~1"),
+            prepare=("sh", "-c", REPOSITORY),
+            same=(Same("library", "out/repository/library"),),
+            units=contents.library,
+        ),
+        Workload(
+            "status",
+            f"git status of {contents.library} files",
+            Job(
+                "programs",
+                {
+                    "warm": [["git", "-C", "out/repository", "checkout", "-q", "HEAD~1"]],
+                    "commands": [["git", "-C", "out/repository", "status", "--short"]],
+                },
+            ),
+            prepare=("sh", "-c", REPOSITORY),
+            units=contents.library,
+        ),
+        Workload(
+            "make",
+            f"make -j2 of {OBJECTS} C files",
+            _run("make", "-s", "-j2", "-C", "out/program"),
+            prepare=("sh", "-c", PROGRAM),
+            units=OBJECTS,
+        ),
     ]
 
 
