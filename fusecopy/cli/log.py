@@ -26,7 +26,18 @@ from fusecopy.cli.format import (
     use_colour,
 )
 from fusecopy.dispatch.reader import Line, batches, lines
-from fusecopy.dispatch.records import Copy, Dispatch, Flow, Header, Lost, Note, Policy, Record, Tree
+from fusecopy.dispatch.records import (
+    Coherence,
+    Copy,
+    Dispatch,
+    Flow,
+    Header,
+    Lost,
+    Note,
+    Policy,
+    Record,
+    Tree,
+)
 from fusecopy.dispatch.selection import Selection
 from fusecopy.dispatch.summary import Group, Summary
 from fusecopy.errors import LogError, UsageError
@@ -227,6 +238,9 @@ def _texts(record: Record, quiet: bool) -> list[str]:
             return [f"  {PASSTHROUGH}"]
         case Policy():
             return [f"  {record.time[11:19]} policy is now {record.policy}"]
+        case Coherence():
+            said = f"coherence is now {record.coherence}: {record.cause} {record.remedy}"
+            return [f"  {record.time[11:19]} {said.rstrip()}"]
         case Note():
             return [f"  {record.time[11:19]} {record.text}"]
         case Lost():

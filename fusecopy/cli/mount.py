@@ -31,8 +31,8 @@ from fusecopy.terminal import say
 if TYPE_CHECKING:
     from fusecopy.filesystem.server import Config
 
-EXCLUSIVE_TIMEOUT = 3600.0
-"""Nobody but the mount changes the backing, so what the kernel knows stays right; but nothing is for ever."""
+LONG_TIMEOUT = 3600.0
+"""What the kernel knows stays right, or is taken back when somebody changes it; but nothing is for ever."""
 
 MOST_LOGS = 10
 """Logs of one mount point that servers may write at a time, all but one of them detached lazily."""
@@ -56,7 +56,8 @@ Given = dict[str, str | bool]
 @click.option("--strict", is_flag=True, help="Answer an error where a reflink cannot be had.")
 @click.option("--decline", help="Leave every copy to the kernel: eopnotsupp, enosys (for good) or exdev.")
 @click.option("--refuse", metavar="ERRNO", help="Refuse every copy with this errno, for experiments.")
-@click.option("--coherent", is_flag=True, help="Others change the backing too: believe nothing for long.")
+@click.option("--coherent", is_flag=True, help="Ask the backing every time.")
+@click.option("--exclusive", is_flag=True, help="Nobody else changes the backing: do not look.")
 @click.option("--passthrough", is_flag=True, help="Have the kernel read and write by itself (root).")
 @click.option("--no-inner-loop", is_flag=True, help="Answer requests by pyfuse3's own loop; slower.")
 @click.option("--replace", is_flag=True, help="Take away a dead mount at the mount point first.")
@@ -73,9 +74,10 @@ def command(
 
     Returns once the mount answers. Then copy inside it, and read what carried each copy with
     `fusecopy log MOUNTPOINT`. Options of -o: libfuse's (allow_other, ro, ...), noatime, strict,
-    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, kernel_cache, passthrough, no-inner-loop, and
-    timeout=SECONDS for which the kernel may believe names, attributes and listings (3600 as long as
-    nobody else changes the backing; 0 with coherent).
+    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, exclusive, kernel_cache, passthrough,
+    no-inner-loop, and
+    timeout=SECONDS for which the kernel may believe names, attributes and listings. By default
+    the backing is watched, and what others change in it is asked anew.
     """
     asked = options.parse(words)
     given: Given = {key.replace("_", "-"): value for key, value in policy.items() if value}
@@ -109,14 +111,10 @@ def start(
         _check_passthrough(own)
     if "nosymfollow" in own:
         _check_root("nosymfollow", "nosymfollow is for root: fusermount3 does not know it")
-    if {"coherent", "kernel_cache"} <= own.keys():
-        raise UsageError(
-            "coherent and kernel_cache exclude each other: pages that others change cannot be kept",
-            "leave one of them out",
-        )
+    _check_coherence(own)
     config = _config(backing, mountpoint, own, asked.forwarded)
 
-    def serve(ready: Callable[[], None]) -> None:
+    def serve(ready: Callable[[str], None]) -> None:
         from fusecopy.filesystem.server import Server
 
         Server(config).run(ready)
@@ -129,16 +127,19 @@ def start(
         raise
 
 
-def _serve(serve: Callable[[Callable[[], None]], None], config: "Config", foreground: bool) -> None:
+def _serve(serve: Callable[[Callable[[str], None]], None], config: "Config", foreground: bool) -> None:
     log = config.log
     if not foreground:
-        pid = run_in_background(serve, _diagnostics(log.path), keep=log.descriptor)
-        say(_mounted(config, pid))
+        pid = run_in_background(
+            lambda ready: serve(lambda _: ready()), _diagnostics(log.path), keep=log.descriptor
+        )
+        coherence = os.getxattr(config.mountpoint, "user.fusecopy.coherence").decode()
+        say(_mounted(config, pid, coherence))
         return
     inherited.leave_behind(log.descriptor)
     log_to(None)
     try:
-        serve(lambda: _say_ready(config))
+        serve(lambda coherence: _say_ready(config, coherence))
     finally:
         notify("STOPPING=1")
 
@@ -159,15 +160,15 @@ def _warn_of_file_size_limit() -> None:
         )
 
 
-def _say_ready(config: "Config") -> None:
-    say(_mounted(config, os.getpid()))
+def _say_ready(config: "Config", coherence: str) -> None:
+    say(_mounted(config, os.getpid(), coherence))
     notify("READY=1")
 
 
-def _mounted(config: "Config", pid: int) -> str:
+def _mounted(config: "Config", pid: int, coherence: str) -> str:
     return (
-        f"mounted {config.backing} on {config.mountpoint} (pid {pid}) - watch: fusecopy log -F"
-        f" {config.mountpoint}"
+        f"mounted {config.backing} on {config.mountpoint} (pid {pid}), coherence: {coherence} -"
+        f" watch: fusecopy log -F {config.mountpoint}"
     )
 
 
@@ -190,7 +191,8 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         log=claimed(own, backing, mountpoint),
         policy=parsed,
         options=frozenset({"subtype=fusecopy", "default_permissions"} | forwarded),
-        exclusive="coherent" not in own and "timeout" not in own,
+        watched=not {"coherent", "exclusive", "timeout"} & own.keys(),
+        exclusive="exclusive" in own,
         timeout=_timeout(own),
         noatime="noatime" in own,
         kernel_cache="kernel_cache" in own,
@@ -262,7 +264,7 @@ def default_log(mountpoint: str) -> Path:
 def _timeout(own: Given) -> float:
     if "timeout" in own:
         return _seconds(str(own["timeout"]))
-    return 0.0 if "coherent" in own else EXCLUSIVE_TIMEOUT
+    return 0.0 if "coherent" in own else LONG_TIMEOUT
 
 
 def _seconds(text: str) -> float:
@@ -331,6 +333,20 @@ def _check_fuse(forwarded: set[str]) -> None:
         raise UsageError(
             "allow_other and allow_root are for root, unless /etc/fuse.conf says otherwise",
             "write the line user_allow_other into /etc/fuse.conf",
+        )
+
+
+def _check_coherence(own: Given) -> None:
+    if {"coherent", "kernel_cache"} <= own.keys():
+        raise UsageError(
+            "coherent and kernel_cache exclude each other: pages that others change cannot be kept",
+            "leave one of them out",
+        )
+    both = sorted({"coherent", "exclusive", "timeout"} & own.keys())
+    if "exclusive" in both and len(both) > 1:
+        raise UsageError(
+            f"{' and '.join(both)} exclude each other: exclusive says that nobody else changes the backing",
+            "leave one of them out",
         )
 
 

@@ -28,6 +28,7 @@ OWN_FLAGS = {
     "strict",
     "noatime",
     "coherent",
+    "exclusive",
     "kernel_cache",
     "no-inner-loop",
     "passthrough",

@@ -22,7 +22,10 @@ def command(mountpoint: str, as_json: bool) -> None:
     The ledger names the operations that were answered with ENOSYS: the kernel does not ask this mount for
     them again, and only a new mount changes that.
     """
-    told = {name: _attribute(mountpoint, name) for name in ("backing", "pid", "log", "policy", "passthrough")}
+    told = {
+        name: _attribute(mountpoint, name)
+        for name in ("backing", "pid", "log", "policy", "coherence", "passthrough")
+    }
     stats = json.loads(_attribute(mountpoint, "stats"))
     if as_json:
         click.echo(json.dumps({**told, **stats}))

@@ -60,6 +60,7 @@ class Header(msgspec.Struct, frozen=True, tag="header"):
     passthrough: bool = False
     backing_b64: str | None = None
     mount_b64: str | None = None
+    coherence: str = ""
 
 
 class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True, gc=False):
@@ -161,6 +162,15 @@ class Policy(msgspec.Struct, frozen=True, tag="policy"):
     policy: str
 
 
+class Coherence(msgspec.Struct, frozen=True, tag="coherence"):
+    """How long the kernel may believe what it was told of the backing has changed, or all was asked anew."""
+
+    time: str
+    coherence: str
+    cause: str
+    remedy: str = ""
+
+
 class Note(msgspec.Struct, frozen=True, tag="note"):
     """Something about the log itself that a reader has to know, said once."""
 
@@ -193,7 +203,7 @@ class Footer(msgspec.Struct, frozen=True, tag="footer"):
     lost: int
 
 
-Record = Header | Copy | Flow | Tree | Policy | Note | Lost | Footer
+Record = Header | Copy | Flow | Tree | Policy | Coherence | Note | Lost | Footer
 """Any line of the log."""
 
 

@@ -25,6 +25,7 @@ from fusecopy.filesystem.identity import caller as caller_of
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.policy import DECLINES, Policy
+from fusecopy.filesystem.watching import Watching
 from fusecopy.observe.caller import Caller
 from fusecopy.reporting.flows import Carried, Declined
 from fusecopy.reporting.reports import Reporter
@@ -103,11 +104,10 @@ class Copies:
         announcements: Announcements,
         credentials: Credentials,
         policy: Policy,
-        exclusive: bool,
+        watching: Watching,
     ) -> None:
-        """With `exclusive` nobody changes the backing but through this mount."""
         self.policy = policy
-        self._exclusive = exclusive
+        self._watching = watching
         self._files = files
         self._accounts = accounts
         self._reporter = reporter
@@ -115,7 +115,7 @@ class Copies:
         self._credentials = credentials
         self._stopping = threading.Event()
         self._room = threading.BoundedSemaphore(AT_ONCE)
-        announcements.changed = self._let_clone
+        announcements.changed = watching.changed = self._let_clone
         self._let_clone()
 
     def set_policy(self, policy: Policy) -> None:
@@ -124,12 +124,12 @@ class Copies:
         self._let_clone()
 
     def _let_clone(self) -> None:
-        """Copies may be answered by a clone at once where that would be tried first, and where nothing but
-        this mount changes what the proof looks at."""
+        """Copies may be answered by a clone at once where that would be tried first, and where nobody
+        changes unseen what the proof looks at."""
         policy = self.policy
         reflink_first = policy.strict or policy.paths[0] is Path.REFLINK
         undecided = policy.decline or policy.refuse or self._announcements
-        serving.allow_clones(self._exclusive and reflink_first and not undecided)
+        serving.allow_clones(self._watching.sees_all and reflink_first and not undecided)
 
     def stop(self) -> None:
         """Cut copies under way short, because the server is about to end."""
@@ -195,7 +195,7 @@ class Copies:
         unseen = source.unseen or destination.unseen
         with ExitStack() as stack:
             stack.enter_context(self._reporter.counting_loss())
-            if copied and self._exclusive and not unseen and ctx.keep_turn():
+            if copied and self._watching.sees_all and not unseen and ctx.keep_turn():
                 stack.enter_context(self._files.held(source, destination))
                 range_ = asked.request.offset_out, copied
                 stack.enter_context(serving.proving(source.native, destination.native, *range_))

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from fusecopy.filesystem.attributes import told_all
 from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.filesystem.watching import LONG
+from fusecopy.native import watching
 from fusecopy.serving import Directory, Listing, Opened
 
 
@@ -46,7 +48,8 @@ class Directories:
         with self._lock:
             handle = next(self._handles)
             self._open[handle] = _Open(Directory(fd), number)
-        return Opened(handle, keep_cache=self._cached, cache_readdir=self._cached)
+        cached = self._cached and watching.limit(number, LONG) == LONG
+        return Opened(handle, keep_cache=cached and not watching.is_suspect(number), cache_readdir=cached)
 
     def readdir(self, fh: int, off: int, listing: Listing) -> None:
         """Lay out entries from position `off` on until there are no more or the listing is full.
@@ -113,4 +116,5 @@ class Directories:
 
     def _number(self, listing: Listing, parent: Inode) -> None:
         found = listing.found()
-        told_all(self._inodes.enter_all(found, parent), listing, self._timeout)
+        timeout = watching.limit(parent.number, self._timeout)
+        told_all(self._inodes.enter_all(found, parent), listing, timeout)

@@ -22,7 +22,7 @@ from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.privileges import drop_suidgid
-from fusecopy.native import nodes
+from fusecopy.native import nodes, watching
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import NativeFile
 
@@ -191,7 +191,7 @@ class Files:
         self._files.add(file)
         noflush = self._how.noflush and inode.device == self._inodes.root.device
         # Who keeps pages and is read by the kernel itself gets EIO (fs/fuse/iomode.c, Linux 6.9 to 7.2).
-        keep_cache = self._how.keep_cache and not backing
+        keep_cache = self._how.keep_cache and not backing and not watching.is_suspect(inode.number)
         return Opened(file.fh, keep_cache=keep_cache, noflush=noflush, backing=backing)
 
     def _told_to_kernel(self, inode: Inode, fd: int, ctx: Context) -> int:

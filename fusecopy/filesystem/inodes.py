@@ -67,7 +67,7 @@ class InodeTable:
         self._by_handle = devices.may_open_by_handle(root)
         self.root = Inode(ROOT, st.st_dev, st.st_ino, (None, b""), root, lookups=1, kept=True)
         self._by_number = {ROOT: self.root}
-        nodes.enter(ROOT, root, timeout)
+        nodes.enter(ROOT, root, timeout, ROOT)
         self._elsewhere = {(st.st_dev, st.st_ino): self.root}
         self._recent: OrderedDict[int, Inode] = OrderedDict()
         self._removed = 0
@@ -249,7 +249,7 @@ class InodeTable:
         # device.number and not st_dev: a million inodes then share one integer.
         inode = Inode(number, device.number, ino, seen, descriptor)
         self._by_number[number] = self._recent[number] = inode
-        nodes.enter(number, descriptor, self._timeout)
+        nodes.enter(number, descriptor, self._timeout, seen[0].number)
         if number != usual:
             self._elsewhere[(st_dev, ino)] = inode
         return inode

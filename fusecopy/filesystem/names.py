@@ -16,6 +16,7 @@ from fusecopy.filesystem.attributes import told
 from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.native import watching
 from fusecopy.serving import Entry
 
 OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -142,7 +143,8 @@ class Names:
         except BaseException:
             os.close(descriptor)
             raise
-        return told(self._inodes.enter(descriptor, entry, where, name), entry, self._timeout)
+        timeout = watching.limit(parent, self._timeout)
+        return told(self._inodes.enter(descriptor, entry, where, name), entry, timeout)
 
     def _created(self, directory: int, parent: int, name: bytes) -> Entry:
         return self._enter(os.open(name, OPEN_PATH, dir_fd=directory), parent, name)

@@ -38,6 +38,7 @@ from fusecopy.filesystem.operations import Filesystem, Operations
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.policy import Policy, parse
 from fusecopy.filesystem.trees import Trees
+from fusecopy.filesystem.watching import Watching
 from fusecopy.reporting.reports import Reporter
 from fusecopy.reporting.undispatched import Undispatched
 
@@ -68,6 +69,7 @@ class Config:
         log: the dispatch log, claimed.
         policy: how copies are answered at first.
         options: words for libfuse and the kernel.
+        watched: what others do to the backing is seen, as far as the kernel tells.
         exclusive: nobody changes the backing but through this mount.
         timeout: seconds for which the kernel may believe names, attributes and listings without asking.
         noatime: leave the backing's access times alone.
@@ -83,6 +85,7 @@ class Config:
     log: Claim
     policy: Policy
     options: frozenset[str]
+    watched: bool
     exclusive: bool
     timeout: float
     noatime: bool
@@ -138,13 +141,13 @@ class Server:
         """
         self._config = config
         self._log = DeferredLog()
+        self._watching = Watching(config.watched, config.exclusive, config.timeout, self._log.put)
         self._inodes = InodeTable(_open_backing(config.backing), _descriptor_limit(), config.timeout)
         self._files = OpenFiles()
         self._undispatched = Undispatched(config.mountpoint)
         self._reporter = Reporter(self._log.put, self._undispatched)
         announcements = Announcements()
         self._accounts = Accounts(self._files, self._reporter, config.mountpoint)
-        exclusive = config.exclusive
         self._credentials = Credentials()
         self._copies = Copies(
             self._files,
@@ -153,7 +156,7 @@ class Server:
             announcements,
             self._credentials,
             config.policy,
-            exclusive,
+            self._watching,
         )
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
         credentials = self._credentials
@@ -189,11 +192,12 @@ class Server:
                 trees,
                 self._accounts,
             ),
-            negative_timeout=config.timeout,
+            negative_timeout=self._watching.negative_timeout,
         )
 
-    def run(self, ready: Callable[[], None]) -> None:
-        """Mount, call `ready` once the mount answers, and serve until it is unmounted.
+    def run(self, ready: Callable[[str], None]) -> None:
+        """Mount, call `ready` once the mount answers, with the coherence in force, and serve until it is
+        unmounted.
 
         Raises:
             FusecopyError: the mount was refused or the log cannot be written; nothing is left mounted.
@@ -210,17 +214,19 @@ class Server:
             self._config.passthrough,
             self._config.max_read,
         )
+        self._watching.start()
         try:
             with self._clones.door:
                 trio.run(self._serve, ready)
         finally:
             serving.close(unmount=True)
+            self._watching.stop()
             self._accounts.settle_all()
             self._inodes.close()
             if self._log.writer:
                 self._log.writer.close()
 
-    async def _serve(self, ready: Callable[[], None]) -> None:
+    async def _serve(self, ready: Callable[[str], None]) -> None:
         failure: FusecopyError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._signals)
@@ -231,7 +237,7 @@ class Server:
                 failure = error
                 pyfuse3.terminate()
             else:
-                ready()
+                ready(self._watching.state())
         if failure:
             raise failure
 
@@ -247,6 +253,7 @@ class Server:
         if mount and self._config.nosymfollow:
             remounting.change(mount, {"nosymfollow"}, whole=False)
         self._log.begin(Writer(self._config.log.path, self._header(), claimed=self._config.log.descriptor))
+        self._watching.report_blind()
 
     async def _signals(self) -> None:
         """INT and TERM unmount, a busy mount when asked twice; HUP reopens the log; USR1 prints totals."""
@@ -281,6 +288,7 @@ class Server:
             "backing": lambda: self._config.backing,
             "version": lambda: __version__,
             "policy": lambda: str(self._copies.policy),
+            "coherence": self._watching.caught_up,
             "passthrough": lambda: "yes" if self._config.passthrough else "no",
             "stats": self._stats,
         }
@@ -337,6 +345,7 @@ class Server:
             passthrough=self._config.passthrough,
             backing_b64=backing_b64,
             mount_b64=point_b64,
+            coherence=self._watching.state(),
         )
 
 

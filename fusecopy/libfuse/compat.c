@@ -46,6 +46,13 @@ void fusecopy_backing_close(int id)
 	ioctl(device, BACKING_CLOSE, &closed);
 }
 
+/* ---- notices ------------------------------------------------------------------------------------------ */
+
+int fusecopy_send_notice(const struct iovec *iov, int count)
+{
+	return writev(device, iov, count) < 0 ? -errno : 0;
+}
+
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
 
 void fusecopy_see_init(const struct fuse_in_header *in)

@@ -41,6 +41,10 @@ void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *conn
 void fusecopy_amend_replies(struct fuse_session *se, int fd);
 void fusecopy_set_backing(struct fuse_file_info *fi, int id);
 
+/* compat.c: tell the kernel what it did not ask for; 0 or a negative errno. */
+struct iovec;
+int fusecopy_send_notice(const struct iovec *iov, int count);
+
 /* session.c: libfuse's own functions. */
 int fusecopy_real_receive_buf(struct fuse_session *se, struct fuse_buf *buf);
 void fusecopy_process(struct fuse_session *se, const struct fuse_buf *buf);

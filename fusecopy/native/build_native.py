@@ -20,6 +20,11 @@ SOURCES = (
     "native/clones",
     "native/afterwards",
     "native/callers",
+    "native/watch_marks",
+    "native/watch_btrfs",
+    "native/watch_known",
+    "native/watch_events",
+    "native/watch_notices",
 )
 
 DECLARATIONS = """
@@ -126,6 +131,10 @@ struct fusecopy_proof {
     uint64_t off_out; uint64_t copied;
     ...;
 };
+struct fusecopy_watch {
+    int watches; uint64_t events; uint64_t foreign; uint64_t notices; uint64_t overflows;
+    uint64_t known; uint64_t blind; uint64_t marks; int error;
+};
 struct fuse_forget_data { uint64_t ino; uint64_t nlookup; };
 
 void free(void *memory);
@@ -161,7 +170,7 @@ void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off);
 int64_t fusecopy_write(int fd, const char *data, size_t size, int64_t off, int append);
 int fusecopy_stat(int fd, struct fusecopy_entry *entry);
 int fusecopy_reply_entry(fuse_req_t req, struct fusecopy_entry *entry);
-int fusecopy_reply_absent(fuse_req_t req);
+int fusecopy_reply_absent(fuse_req_t req, uint64_t parent);
 int fusecopy_reply_attr(fuse_req_t req, struct fusecopy_entry *entry);
 int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
 int fusecopy_reply_create(fuse_req_t req, struct fusecopy_entry *entry,
@@ -171,7 +180,7 @@ int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d);
 void fusecopy_number(struct fusecopy_listing *l, const uint64_t *numbers, double timeout);
 void fusecopy_lay_out(struct fusecopy_listing *l);
 int fusecopy_reply_copy(fuse_req_t req, uint64_t count);
-void fusecopy_node_enter(uint64_t number, int descriptor, double timeout);
+void fusecopy_node_enter(uint64_t number, int descriptor, double timeout, uint64_t parent);
 void fusecopy_node_lend(uint64_t number, int descriptor);
 void fusecopy_node_forget(uint64_t number);
 void fusecopy_node_close(int descriptor);
@@ -179,6 +188,16 @@ void fusecopy_node_close_all(const int *descriptors, size_t count);
 int fusecopy_node_distrust(uint64_t number);
 int64_t fusecopy_node_told_size(uint64_t number);
 void fusecopy_node_tell(uint64_t number, struct fusecopy_entry *entry);
+int fusecopy_watch_begin(double seconds, uint64_t marks);
+struct fusecopy_watch *fusecopy_get_watch(void);
+int fusecopy_watch_read(void);
+void fusecopy_watch_notify(void);
+void fusecopy_watch_end(void);
+void fusecopy_watch_drain(void);
+int fusecopy_watch_catch_up(double seconds);
+double fusecopy_watch_limit(uint64_t number, double seconds);
+int fusecopy_watch_is_suspect(uint64_t number);
+int64_t fusecopy_watch_changed_ns(uint64_t number);
 
 extern "Python+C" {
     int on_crowded(void);
@@ -232,10 +251,11 @@ ffibuilder = FFI()
 ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
     "fusecopy.native._native",
-    '#include "nodes.h"',
+    '#include "nodes.h"\n#include "watch.h"',
     sources=[f"fusecopy/{name}.c" for name in SOURCES],
     depends=[
-        f"fusecopy/{name}.h" for name in ("libfuse/loop", "libfuse/backlog", "native/shared", "native/nodes")
+        f"fusecopy/{name}.h"
+        for name in ("libfuse/loop", "libfuse/backlog", "native/shared", "native/nodes", "native/watch")
     ],
     include_dirs=["fusecopy/libfuse", "fusecopy/native"],
     define_macros=[("_GNU_SOURCE", None)],

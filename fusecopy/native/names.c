@@ -26,6 +26,6 @@ int fusecopy_answer_absent(fuse_req_t req, fuse_ino_t parent, const char *name)
 	is_absent = fstatat(use.descriptor, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 	fusecopy_end_use(&use);
 	if (is_absent)
-		fusecopy_reply_absent(req);
+		fusecopy_reply_absent(req, parent);
 	return is_absent;
 }

@@ -8,6 +8,7 @@
  */
 
 #include "nodes.h"
+#include "watch.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -115,8 +116,9 @@ static struct fusecopy_use *user_of(int descriptor)
 
 /* ---- for the owner ------------------------------------------------------------------------------------ */
 
-void fusecopy_node_enter(uint64_t number, int descriptor, double timeout)
+void fusecopy_node_enter(uint64_t number, int descriptor, double timeout, uint64_t parent)
 {
+	fusecopy_watch_enter(number, descriptor, parent);
 	pthread_mutex_lock(&lock);
 	if (count >= capacity() / 4 * 3)
 		resize(places ? bits + 1 : LEAST_BITS);
@@ -139,6 +141,7 @@ void fusecopy_node_lend(uint64_t number, int descriptor)
 void fusecopy_node_forget(uint64_t number)
 {
 	struct node *node = lock_and_find(number);
+	int descriptor = node ? node->descriptor : -1;
 
 	if (node) {
 		vacate(node - places);
@@ -147,6 +150,7 @@ void fusecopy_node_forget(uint64_t number)
 			resize(bits - 1);
 	}
 	pthread_mutex_unlock(&lock);
+	fusecopy_watch_forget(number, descriptor);
 }
 
 void fusecopy_node_close(int descriptor)
@@ -197,6 +201,7 @@ void fusecopy_node_tell(uint64_t number, struct fusecopy_entry *entry)
 	if (node)
 		node->told_size = entry->stat.st_size;
 	pthread_mutex_unlock(&lock);
+	entry->attr_timeout = fusecopy_watch_limit(number, entry->attr_timeout);
 }
 
 /* ---- for handlers ------------------------------------------------------------------------------------- */

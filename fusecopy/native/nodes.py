@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from fusecopy.native._native import ffi, lib
 
 
-def enter(number: int, descriptor: int, timeout: float) -> None:
+def enter(number: int, descriptor: int, timeout: float, parent: int) -> None:
     """Enter an inode and lend its O_PATH descriptor. `timeout` is for how many seconds the kernel may believe
-    its attributes. Where there is no memory for it, it is not entered."""
-    lib.fusecopy_node_enter(number, descriptor, timeout)
+    its attributes, `parent` the directory where it was found. Where there is no memory for it, it is not
+    entered."""
+    lib.fusecopy_node_enter(number, descriptor, timeout, parent)
 
 
 def lend(number: int, descriptor: int) -> None:

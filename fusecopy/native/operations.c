@@ -5,6 +5,7 @@
 
 #include "loop.h"
 #include "nodes.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -41,8 +42,20 @@ static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	on_setattr(req, ino, &change);
 }
 
+/* What others finished before an OPEN is seen by it. */
+static int is_refused(fuse_req_t req, fuse_ino_t ino)
+{
+	fusecopy_watch_drain();
+	if (!fusecopy_watch_refuses(ino, fuse_req_ctx(req)->pid))
+		return 0;
+	fuse_reply_err(req, ESTALE);
+	return 1;
+}
+
 static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	if (is_refused(req, ino))
+		return;
 	on_open(req, ino, fi->flags);
 }
 
@@ -66,6 +79,7 @@ static void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, 
 		.flags = flags,
 	};
 
+	fusecopy_watch_drain();
 	if (!fusecopy_request_is_64() && copy.length > LENGTH_LIMIT_32)
 		copy.length = LENGTH_LIMIT_32;
 	if (fusecopy_clone_at_once(req, &copy))
@@ -111,6 +125,7 @@ static void do_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 
 static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+	fusecopy_watch_drain();
 	if (!fusecopy_answer_absent(req, parent, name))
 		on_lookup(req, parent, (char *)name);
 }
@@ -216,7 +231,8 @@ static void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 static void do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)fi;
-	on_opendir(req, ino);
+	if (!is_refused(req, ino))
+		on_opendir(req, ino);
 }
 
 static void do_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -273,6 +289,8 @@ int fusecopy_stat(int fd, struct fusecopy_entry *entry)
 {
 	if (fstat(fd, &entry->stat) < 0)
 		return -errno;
+	if (fusecopy_watch_before(fd, &entry->stat) && fstat(fd, &entry->stat) < 0)
+		return -errno;
 	entry->device = entry->stat.st_dev;
 	entry->ino = entry->stat.st_ino;
 	return 0;
@@ -307,9 +325,10 @@ int fusecopy_reply_entry(fuse_req_t req, struct fusecopy_entry *entry)
 }
 
 /* An entry of the number 0 is what a kernel remembers as absent (fs/fuse/dir.c); ENOENT it asks for again. */
-int fusecopy_reply_absent(fuse_req_t req)
+int fusecopy_reply_absent(fuse_req_t req, uint64_t parent)
 {
-	struct fuse_entry_param param = { .entry_timeout = fusecopy_get_connection()->negative_timeout };
+	double seconds = fusecopy_get_connection()->negative_timeout;
+	struct fuse_entry_param param = { .entry_timeout = fusecopy_watch_limit(parent, seconds) };
 
 	return param.entry_timeout > 0 ? fuse_reply_entry(req, &param) : fuse_reply_err(req, ENOENT);
 }

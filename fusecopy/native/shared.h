@@ -308,7 +308,7 @@ int64_t fusecopy_write(int fd, const char *data, size_t size, int64_t off, int a
 void fusecopy_lay_over(struct fuse_lowlevel_ops *ops, int has_loop);
 int fusecopy_stat(int fd, struct fusecopy_entry *entry);
 int fusecopy_reply_entry(fuse_req_t req, struct fusecopy_entry *entry);
-int fusecopy_reply_absent(fuse_req_t req);
+int fusecopy_reply_absent(fuse_req_t req, uint64_t parent);
 int fusecopy_reply_attr(fuse_req_t req, struct fusecopy_entry *entry);
 int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened);
 int fusecopy_reply_create(fuse_req_t req, struct fusecopy_entry *entry, const struct fusecopy_opened *opened);

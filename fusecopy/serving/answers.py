@@ -50,7 +50,7 @@ class Answers:
         try:
             entry = self._operations.lookup(parent, name)
         except FileNotFoundError:
-            lib.fusecopy_reply_absent(request)
+            lib.fusecopy_reply_absent(request, parent)
         else:
             lib.fusecopy_reply_entry(request, entry.native)
 

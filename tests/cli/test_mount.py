@@ -30,7 +30,8 @@ def test_returns_once_the_mount_answers_and_its_server_has_let_go(place: Place) 
     assert (place.point / "a").read_text() == "content"
     pid = os.getxattr(place.point, "user.fusecopy.pid").decode()
     assert done.stdout == (
-        f"mounted {place.backing} on {place.point} (pid {pid}) - watch: fusecopy log -F {place.point}\n"
+        f"mounted {place.backing} on {place.point} (pid {pid}), coherence: watched -"
+        f" watch: fusecopy log -F {place.point}\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3

@@ -32,7 +32,7 @@ def test_numbers_come_and_go() -> None:
         while len(known) < wanted:
             number = chance.choice(starts) + chance.randrange(MOST)
             if number not in known:
-                nodes.enter(number, -1, 2.5)
+                nodes.enter(number, -1, 2.5, 1)
                 assert believed(tell(number, len(known))) == 2.5
                 known[number] = len(known)
         gone = chance.sample(sorted(known), len(known) - wanted)
@@ -44,7 +44,7 @@ def test_numbers_come_and_go() -> None:
 
 
 def test_what_is_not_believed_any_more() -> None:
-    nodes.enter(7, -1, 3600)
+    nodes.enter(7, -1, 3600, 1)
     assert believed(tell(7, 0)) == 3600
     assert nodes.distrust(7)
     assert not nodes.distrust(7)
@@ -61,7 +61,7 @@ def test_a_number_that_is_not_there_is_told_but_not_believed() -> None:
 
 def test_descriptors_are_closed_that_nobody_uses() -> None:
     descriptor = os.open("/", os.O_PATH)
-    nodes.enter(7, descriptor, 0)
+    nodes.enter(7, descriptor, 0, 1)
     nodes.take_back(7)
     assert os.path.lexists(f"/proc/self/fd/{descriptor}")
     nodes.close(descriptor)
