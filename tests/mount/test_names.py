@@ -242,7 +242,7 @@ def test_an_exclusive_mount_asks_once(btrfs: Path, tmp_path: Path) -> None:
     require("fuse")
     backing = btrfs / tmp_path.name
     backing.mkdir()
-    with mounted(backing) as mount:
+    with mounted(backing, "--exclusive") as mount:
         (mount.path / "f").write_bytes(b"x")
         asked: list[dict[str, int]] = []
         for _ in range(3):

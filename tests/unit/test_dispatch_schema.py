@@ -51,6 +51,7 @@ PROMISED = {
         "passthrough": "bool",
         "backing_b64": MAYBE_TEXT,
         "mount_b64": MAYBE_TEXT,
+        "coherence": TEXT,
     },
     "Copy": {
         "seq": NUMBER,
@@ -134,6 +135,7 @@ PROMISED = {
         "exe": TEXT,
         "args": TEXT,
     },
+    "Coherence": {"time": TEXT, "coherence": TEXT, "cause": TEXT, "remedy": TEXT},
     "Note": {"time": TEXT, "text": TEXT},
     "Policy": {"time": TEXT, "uid": NUMBER, "policy": TEXT},
     "Lost": {"time": TEXT, "count": NUMBER, "why": TEXT},
@@ -190,6 +192,7 @@ def test_documented_examples_are_records() -> None:
         "Flow",
         "Tree",
         "Policy",
+        "Coherence",
         "Note",
         "Lost",
         "Footer",

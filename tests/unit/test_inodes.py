@@ -223,7 +223,7 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
         real = getattr(nodes, name)
         monkeypatch.setattr(nodes, name, lambda *args: (note(*args), real(*args)))
 
-    watch("enter", lambda number, descriptor, timeout: lent.update({number: descriptor}))
+    watch("enter", lambda number, descriptor, timeout, parent: lent.update({number: descriptor}))
     watch("lend", lambda number, descriptor: lent.update({number: descriptor}))
     watch("take_back", lambda number: lent.update({number: -1}))
     watch("forget", lambda number: lent.pop(number))
