@@ -109,6 +109,8 @@ class Proof(str, Enum):
     """Every byte was moved by a write, so nothing can be shared by this copy."""
     UNPROVABLE = "unprovable"
     """The backing does not say: its FIEMAP proves nothing, or the data lies inside metadata."""
+    CHANGED = "changed meanwhile"
+    """Somebody else changed one of the files after the copy, before it was proven."""
 
     __hash__ = str.__hash__
     __str__ = str.__str__

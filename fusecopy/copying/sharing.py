@@ -15,7 +15,7 @@ from fusecopy.copying.records import Attempt, Outcome, Path, Proof, Request, Sha
 _MOVING = frozenset({Path.SPLICE, Path.SENDFILE, Path.READWRITE})
 _SHARING = frozenset({Path.REFLINK, Path.DEDUPE})
 
-_WEAKEST_FIRST = (Proof.UNPROVABLE, Proof.FIEMAP, Proof.WRITTEN)
+_WEAKEST_FIRST = (Proof.CHANGED, Proof.UNPROVABLE, Proof.FIEMAP, Proof.WRITTEN)
 
 _TO_THE_END = (1 << 64) - 1
 

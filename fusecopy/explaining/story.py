@@ -93,6 +93,8 @@ def _shared(copy: Copy) -> str:
         return "unknown"
     if not copy.copied:
         return "nothing was copied, so there was nothing to prove"
+    if copy.proof == "changed meanwhile":
+        return "unprovable: somebody else changed the source or the destination before it was proven"
     if copy.shared is None:
         return (
             "unprovable: the backing does not tell where its files lie, or the data lies inline in metadata"

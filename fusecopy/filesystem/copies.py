@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from fusecopy import serving
 from fusecopy.copying.ladder import HOWS, Ladder, carry
-from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request
+from fusecopy.copying.records import Attempt, Outcome, Path, Proof, Refusal, Request, Sharing
 from fusecopy.copying.refusal import explain_outcome
 from fusecopy.copying.sharing import prove, shared_bytes
 from fusecopy.filesystem.accounts import Accounts
@@ -46,6 +46,8 @@ CLONE_REFUSED = NOT_THIS_WAY | {errnos.EPERM, errnos.ETXTBSY}
 """What refuses a copy that may only be a clone."""
 
 ASKED = "copy_file_range"
+
+CHANGED = "somebody else changed the source or the destination meanwhile"
 
 STRICT_ERRNO = errnos.EIO
 """What a strict mount answers. EOPNOTSUPP and EXDEV would make the kernel copy by its own splice, and after
@@ -205,6 +207,9 @@ class Copies:
     def _done(self, asked: "_Asked", copy: Carried, size: int) -> None:
         """Report what was copied, or that there was nothing left to copy. `size` is the source's."""
         source, request, outcome = asked.source, asked.request, asked.outcome
+        files = source.inode.number, asked.destination.inode.number
+        if copy.copied and self._watching.changed_since(copy.begun_ns, *files):
+            copy.sharing = Sharing(0, 0, copy.copied, Proof.CHANGED, CHANGED)
         copy.refusal = copy.refusal or _cut(source, request.offset_in + request.length, size)
         unfinished = not outcome.complete or request.length == OP47_LENGTH_LIMIT
         self._report(asked.destination, copy, unfinished and outcome.copied > 0)

@@ -298,7 +298,9 @@ def _proven(copied: int, sharing: Sharing) -> _Proven:
     """What every byte that was copied came to: shared, rewritten, a hole, or unprovable, of which nothing is
     told of the others either."""
     unprovable = sharing.unprovable > 0
-    proof = Proof.UNPROVABLE if unprovable else sharing.proof
+    proof = sharing.proof
+    if unprovable and proof is not Proof.CHANGED:
+        proof = Proof.UNPROVABLE
     return _Proven(
         shared=None if unprovable else sharing.shared,
         holes=sharing.holes,
