@@ -186,6 +186,12 @@ class InodeTable:
                             closed.append(self._let_go(inode))
             nodes.close_all(closed)
 
+    def names(self) -> list[tuple[int, bytes]]:
+        """Where each inode was last seen: its directory's number, and its name in it."""
+        with self._lock:
+            inodes = list(self._by_number.values())
+        return [(above.number, name) for above, name in (inode.seen for inode in inodes) if above]
+
     def close(self) -> None:
         """Close every descriptor."""
         with self._lock:

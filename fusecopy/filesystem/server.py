@@ -143,6 +143,7 @@ class Server:
         self._log = DeferredLog()
         self._watching = Watching(config.watched, config.exclusive, config.timeout, self._log.put)
         self._inodes = InodeTable(_open_backing(config.backing), _descriptor_limit(), config.timeout)
+        self._watching.names = self._inodes.names
         self._files = OpenFiles()
         self._undispatched = Undispatched(config.mountpoint)
         self._reporter = Reporter(self._log.put, self._undispatched)

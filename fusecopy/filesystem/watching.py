@@ -8,7 +8,7 @@ never. `none`: for long, because nobody else changes the backing.
 import errno
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from fusecopy.dispatch.records import Coherence, Record, timestamp
@@ -63,6 +63,7 @@ class Watching:
 
     Attributes:
         changed: called when it changes whether all is seen.
+        names: the names that the kernel may know, each with its directory's number.
     """
 
     def __init__(self, watched: bool, exclusive: bool, timeout: float, put: Callable[[Record], None]) -> None:
@@ -73,6 +74,7 @@ class Watching:
             put: takes records for the log; must not block.
         """
         self.changed: Callable[[], None] = lambda: None
+        self.names: Callable[[], Iterable[tuple[int, bytes]]] = list
         self._watched = watched
         self._exclusive = exclusive
         self._timeout = timeout
@@ -158,6 +160,9 @@ class Watching:
         overflows = watching.seen().overflows
         if overflows != self._overflows:
             self._overflows = overflows
+            if not watching.has_epochs():
+                for directory, name in self.names():
+                    watching.forget_name(directory, name)
             cause = (
                 "More was changed at once than the kernel's queue holds, so all that it knew is asked anew."
             )

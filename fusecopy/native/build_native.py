@@ -196,6 +196,8 @@ void fusecopy_watch_end(void);
 void fusecopy_watch_drain(void);
 int fusecopy_watch_catch_up(double seconds);
 double fusecopy_watch_limit(uint64_t number, double seconds);
+int fusecopy_watch_has_epochs(void);
+int fusecopy_notice_name(uint64_t directory, const char *name);
 int fusecopy_watch_is_suspect(uint64_t number);
 int64_t fusecopy_watch_changed_ns(uint64_t number);
 

@@ -61,6 +61,9 @@ int fusecopy_watch_catch_up(double seconds);
 /* For how long, in seconds, the kernel may believe what it is told of an inode, or of the names in a directory. */
 double fusecopy_watch_limit(uint64_t number, double seconds);
 
+/* Whether all names can be looked up again by one notice: since Linux 6.16, where none was refused so far. */
+int fusecopy_watch_has_epochs(void);
+
 /* Whether somebody else changed it and the kernel has not been told so far. */
 int fusecopy_watch_is_suspect(uint64_t number);
 

@@ -67,6 +67,11 @@ int fusecopy_notice_name(uint64_t directory, const char *name)
 	return notice(FUSE_NOTIFY_INVAL_ENTRY, &entry, sizeof(entry), name);
 }
 
+int fusecopy_watch_has_epochs(void)
+{
+	return has_epochs;
+}
+
 int fusecopy_notice_epoch(void)
 {
 	int result = has_epochs ? notice(NOTIFY_INC_EPOCH, NULL, 0, NULL) : -EINVAL;

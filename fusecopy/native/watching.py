@@ -78,6 +78,16 @@ def limit(number: int, seconds: float) -> float:
     return float(lib.fusecopy_watch_limit(number, seconds))
 
 
+def has_epochs() -> bool:
+    """Whether the kernel can be told to look up all names again (FUSE_NOTIFY_INC_EPOCH, Linux 6.16)."""
+    return bool(lib.fusecopy_watch_has_epochs())
+
+
+def forget_name(directory: int, name: bytes) -> None:
+    """Have the kernel look up a name again. May wait for what it asks of that directory."""
+    lib.fusecopy_notice_name(directory, name)
+
+
 def is_suspect(number: int) -> bool:
     """Whether somebody else changed an inode and the kernel has not been told so far."""
     return bool(lib.fusecopy_watch_is_suspect(number))

@@ -116,8 +116,9 @@ def test_requests_that_no_operation_serves_are_answered_too(backing: Path) -> No
 
 @pytest.mark.parametrize("inner", [True, False] if INNER_LOOP else [False])
 def test_the_inner_loop_can_be_switched_off(backing: Path, inner: bool) -> None:
-    """pyfuse3 waits for the device itself, and for an eventfd in its place where the inner loop reads it."""
-    with mounted(backing, *([] if inner else ["-o", "no-inner-loop"])) as mount:
+    """pyfuse3 waits for the device itself, and for an eventfd in its place where the inner loop reads it.
+    Watching, which has an eventfd of its own, is off."""
+    with mounted(backing, "--exclusive", *([] if inner else ["-o", "no-inner-loop"])) as mount:
         (mount.path / "f").write_bytes(b"x")
         assert (mount.path / "f").read_bytes() == b"x"
         held = set()

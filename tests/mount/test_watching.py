@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from fusecopy.dispatch.records import Coherence
 from tests import loopfs
 from tests.conftest import require
 from tests.mount.ordinary import AS_NOBODY, nobodys_mount
-from tests.mounted import Mounted, mounted
+from tests.mounted import FUSECOPY, Mounted, mounted
 
 TURNS = int(os.environ.get("FUSECOPY_TEST_TURNS", "150"))
 """Turns of the two clients in each test; more by hand."""
@@ -21,6 +23,9 @@ TURNS = int(os.environ.get("FUSECOPY_TEST_TURNS", "150"))
 SEED = int(os.environ.get("FUSECOPY_TEST_SEED", "1"))
 
 ROOT = Path(__file__).parents[2]
+
+QUEUE = 16384
+"""Events that the kernel keeps for one group (fs.fanotify.max_queued_events)."""
 
 KINDS = ["btrfs", "subvolume", "xfs", "ext4", "tmpfs", "overlay"]
 
@@ -118,3 +123,92 @@ def clone(source: Path, destination: Path) -> None:
     with source.open("rb") as a, destination.open("wb") as b:
         size = os.fstat(a.fileno()).st_size
         assert os.copy_file_range(a.fileno(), b.fileno(), size) == size
+
+
+def test_more_changes_than_the_queue_holds_lose_nothing(btrfs: Path, tmp_path: Path) -> None:
+    """While the server does not read, others change more than the kernel keeps events of; afterwards all
+    is asked anew, and the log says so."""
+    require("fuse")
+    backing = btrfs / tmp_path.name
+    (backing / "d").mkdir(parents=True)
+    for name in ("f", "d/g", "gone"):
+        (backing / name).write_bytes(b"before")
+    with mounted(backing) as mount:
+        for name in ("f", "d/g", "gone"):
+            assert (mount.path / name).read_bytes() == b"before"
+        assert not (mount.path / "new").exists()
+        os.listdir(mount.path)
+        mount.process.send_signal(signal.SIGSTOP)
+        try:
+            for n in range(QUEUE + 100):
+                (backing / f"many{n}").touch()
+            (backing / "f").write_bytes(b"after")
+            (backing / "other").write_bytes(b"after, too")
+            (backing / "other").rename(backing / "d/g")
+            (backing / "gone").unlink()
+            (backing / "new").touch()
+        finally:
+            mount.process.send_signal(signal.SIGCONT)
+        assert (mount.path / "f").read_bytes() == b"after"
+        assert (mount.path / "d/g").read_bytes() == b"after, too"
+        assert mount.attribute("coherence") == "watched"
+        assert (mount.path / "new").exists()
+        assert not (mount.path / "gone").exists()
+        assert sorted(os.listdir(mount.path)) == sorted(os.listdir(backing))
+        said = mount.records_until(lambda records: any(isinstance(one, Coherence) for one in records))
+        assert "asked anew" in next(one.cause for one in said if isinstance(one, Coherence))
+
+
+def test_what_lies_below_in_other_filesystems_is_watched_too(btrfs: Path, ext4: Path, tmp_path: Path) -> None:
+    """A subvolume, a snapshot made meanwhile, and mounts of other filesystems that are there or come."""
+    require("fuse")
+    backing = btrfs / tmp_path.name
+    backing.mkdir()
+    loopfs.run("btrfs", "-q", "subvolume", "create", backing / "inner")
+    (backing / "inner/f").write_bytes(b"one")
+    elsewhere = ext4 / tmp_path.name
+    elsewhere.mkdir()
+    with ExitStack() as later, ExitStack() as stack:
+        there = stack.enter_context(loopfs.mount(backing / "there", "--bind", str(elsewhere)))
+        mount = stack.enter_context(mounted(backing))
+        loopfs.run("btrfs", "-q", "subvolume", "snapshot", backing / "inner", backing / "snapshot")
+        came = later.enter_context(loopfs.mount(backing / "came", "-t", "tmpfs", "none"))
+        for place in (backing / "inner", backing / "snapshot", there, came):
+            _check_seen(mount.path / place.relative_to(backing), place)
+        assert mount.attribute("coherence") == "watched"
+    for name in ("inner", "snapshot"):
+        loopfs.run("btrfs", "-q", "subvolume", "delete", backing / name)
+
+
+def _check_seen(here: Path, there: Path) -> None:
+    (there / "f").write_bytes(b"one")
+    assert (here / "f").read_bytes() == b"one"
+    assert not (here / "new").exists()
+    (there / "f").write_bytes(b"two and more")
+    assert (here / "f").read_bytes() == b"two and more"
+    (there / "g").write_bytes(b"another")
+    (there / "g").rename(there / "f")
+    assert (here / "f").read_bytes() == b"another"
+
+
+def test_an_ordinary_user_has_subvolumes_watched(btrfs: Path, tmp_path: Path) -> None:
+    with nobodys_mount(btrfs) as mount:
+        inner = mount.backing / "inner"
+        loopfs.run("btrfs", "-q", "subvolume", "create", inner)
+        for place in (inner, mount.backing):
+            shutil.chown(place, "nobody")
+            (place / "f").write_bytes(b"one")
+        command = f"cat {mount.path}/f {mount.path}/inner/f"
+        assert as_nobody(command) == "oneone"
+        for place in (inner, mount.backing):
+            (place / "f").write_bytes(b"two, ")
+        assert as_nobody(command) == "two, two, "
+        assert "coherence   watched\n" in as_nobody(f"{FUSECOPY} status {mount.path}")
+        loopfs.run("btrfs", "-q", "subvolume", "delete", inner)
+
+
+def as_nobody(command: str) -> str:
+    """What a command of the shell says that nobody runs."""
+    done = subprocess.run([*AS_NOBODY, "sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
