@@ -14,6 +14,7 @@ from benching.measuring import Bench
 from benching.peers import Kind, Peer
 from benching.records import Measurement, Outcome, Program, Run, Told
 from benching.serving import fusectl
+from benching.settings import QUICK
 from benching.summary import tables
 from benching.tools import Tool
 from benching.workloads import Job, Same, Workload
@@ -78,7 +79,7 @@ def test_a_run_measures_and_counts(tmp_path: Path, traced: None) -> None:
     assert ours["server_cpu_us"] > 0
     assert ours["server_kib"] > 0
     assert ours["to_native"]["median"] == pytest.approx(ours["wall_us"] / rows["cp-few", "native"]["wall_us"])
-    assert _copies(rows["call-64k", "fusecopy"]) == _copies(rows["call-64k", "passthrough_ll"]) == 64
+    assert _copies(rows["call-64k", "fusecopy"]) == _copies(rows["call-64k", "passthrough_ll"]) == QUICK.calls
     assert "requests per file" in printed
 
 
