@@ -1,5 +1,6 @@
 """A real mount for a test: the real command in a process of its own, watched from beginning to end."""
 
+import json
 import os
 import re
 import select
@@ -21,8 +22,8 @@ from fusecopy.errors import UnmountError
 FUSECOPY = str(Path(sys.executable).with_name("fusecopy"))
 READY_SECONDS = 30.0
 
-INNER_LOOP = os.environ.get("FUSECOPY_TEST_LOOP") != "pyfuse3"
-"""Whether mounts of tests answer requests by the inner loop: the same tests hold for both."""
+NATIVE_LANE = os.environ.get("FUSECOPY_TEST_NATIVE_LANE") != "off"
+"""Whether mounts of tests answer natively what may be; else Python answers everything, and the same holds."""
 END_SECONDS = 30.0
 
 SUSPICIOUS = re.compile(
@@ -106,6 +107,12 @@ class Mounted:
         return _copies(found)
 
 
+def answered_natively(mount: Mounted) -> dict[str, int]:
+    """How many requests the native lane has answered so far, by operation."""
+    lanes = json.loads(mount.attribute("stats"))["lanes"]
+    return {name: native for name, (native, _) in lanes.items()}
+
+
 def _copies(records: Sequence[Record]) -> list[Copy]:
     return [record for record in records if isinstance(record, Copy)]
 
@@ -131,8 +138,8 @@ def mounted(
         point.mkdir(exist_ok=True, mode=0o777)
         point.chmod(0o777)
         log, errors = Path(scratch) / "log.jsonl", Path(scratch) / "stderr"
-        loop = [] if INNER_LOOP else ["--no-inner-loop"]
-        options = ["-f", "--log", str(log), *loop, *arguments]
+        lane = [] if NATIVE_LANE else ["--no-native-lane"]
+        options = ["-f", "--log", str(log), *lane, *arguments]
         command = [*prefix, FUSECOPY, "mount", *options, str(backing), str(point)]
         with errors.open("wb") as stderr:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)

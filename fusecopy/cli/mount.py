@@ -59,7 +59,7 @@ Given = dict[str, str | bool]
 @click.option("--coherent", is_flag=True, help="Ask the backing every time.")
 @click.option("--exclusive", is_flag=True, help="Nobody else changes the backing: do not look.")
 @click.option("--passthrough", is_flag=True, help="Have the kernel read and write by itself (root).")
-@click.option("--no-inner-loop", is_flag=True, help="Answer requests by pyfuse3's own loop; slower.")
+@click.option("--no-native-lane", is_flag=True, hidden=True)  # for tests: Python answers every request
 @click.option("--replace", is_flag=True, help="Take away a dead mount at the mount point first.")
 def command(
     backing: str,
@@ -74,8 +74,7 @@ def command(
 
     Returns once the mount answers. Then copy inside it, and read what carried each copy with
     `fusecopy log MOUNTPOINT`. Options of -o: libfuse's (allow_other, ro, ...), noatime, strict,
-    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, exclusive, kernel_cache, passthrough,
-    no-inner-loop, and
+    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, exclusive, kernel_cache, passthrough, and
     timeout=SECONDS for which the kernel may believe names, attributes and listings. By default
     the backing is watched, and what others change in it is asked anew.
     """
@@ -196,10 +195,10 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         timeout=_timeout(own),
         noatime="noatime" in own,
         kernel_cache="kernel_cache" in own,
-        loop="no-inner-loop" not in own,
         passthrough="passthrough" in own,
         max_read=_max_read(own),
         nosymfollow="nosymfollow" in own,
+        native_lane="no-native-lane" not in own,
     )
 
 

@@ -30,7 +30,6 @@ OWN_FLAGS = {
     "coherent",
     "exclusive",
     "kernel_cache",
-    "no-inner-loop",
     "passthrough",
     "nosymfollow",
     "remount",

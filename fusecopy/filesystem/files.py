@@ -181,7 +181,6 @@ class Files:
         native = NativeFile(
             fd,
             (inode.device, inode.ino),
-            write_waits=bool(flags & os.O_DSYNC),
             unseen=backing != 0,
             asks_writer=self._asks_writer(inode, fd),
             only_appends=flags & os.O_APPEND != 0 and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND != 0,

@@ -108,7 +108,7 @@ class Metadata:
                 return self._control.get(self._inodes.get(number), descriptor, name)
             return os.getxattr(f"/proc/self/fd/{descriptor}", name)
 
-    def setxattr(self, number: int, name: bytes, value: bytes, ctx: Context) -> None:
+    def setxattr(self, number: int, name: bytes, value: bytes, flags: int, ctx: Context) -> None:
         """Set an extended attribute.
 
         ACLs are set as the caller, so that the backing drops a setgid bit whose group the caller is not in
@@ -119,7 +119,7 @@ class Metadata:
             return
         with self._inodes.borrow(number) as descriptor:
             carry_out = self._credentials.act if name.startswith(ACL_PREFIX) else self._credentials.spend
-            carry_out(ctx, lambda: os.setxattr(f"/proc/self/fd/{descriptor}", name, value))
+            carry_out(ctx, lambda: os.setxattr(f"/proc/self/fd/{descriptor}", name, value, flags))
 
     def listxattr(self, number: int, ctx: Context) -> list[bytes]:
         """Names of the backing's extended attributes; the server's own stay unlisted, so that cp -a does not

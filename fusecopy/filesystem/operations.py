@@ -109,8 +109,8 @@ class Operations(serving.Operations):
     def getxattr(self, inode: int, name: bytes) -> bytes:
         return self._fs.metadata.getxattr(inode, name)
 
-    def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
-        self._fs.metadata.setxattr(inode, name, value, ctx)
+    def setxattr(self, inode: int, name: bytes, value: bytes, flags: int, ctx: RequestContext) -> None:
+        self._fs.metadata.setxattr(inode, name, value, flags, ctx)
 
     def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
         return self._fs.metadata.listxattr(inode, ctx)

@@ -74,10 +74,10 @@ class Config:
         timeout: seconds for which the kernel may believe names, attributes and listings without asking.
         noatime: leave the backing's access times alone.
         kernel_cache: keep a file's pages when it is opened again.
-        loop: answer requests by the request loop; otherwise by pyfuse3's.
         passthrough: have the kernel read and write files by itself.
         max_read: bytes of the largest READ, 0 for no limit.
         nosymfollow: have the kernel follow no symbolic links in it (root).
+        native_lane: answer natively what may be; off in tests of what Python answers.
     """
 
     backing: str
@@ -90,8 +90,8 @@ class Config:
     timeout: float
     noatime: bool
     kernel_cache: bool
-    loop: bool
     passthrough: bool
+    native_lane: bool
     max_read: int = 0
     nosymfollow: bool = False
 
@@ -211,9 +211,9 @@ class Server:
             self._config.backing,
             self._config.mountpoint,
             self._config.options,
-            self._config.loop,
             self._config.passthrough,
             self._config.max_read,
+            self._config.native_lane,
         )
         self._watching.start()
         try:
@@ -312,6 +312,7 @@ class Server:
                 "rewritten": totals.rewritten if totals else 0,
                 "lost": writer.lost if writer else 0,
                 "requests": serving.connection().requests,
+                "lanes": serving.connection().lanes,
                 "ledger": self._undispatched.ledger(serving.connection().requests),
             }
         )

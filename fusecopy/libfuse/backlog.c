@@ -14,8 +14,6 @@
 #include <limits.h>
 #include <stddef.h>
 
-#include <linux/fuse.h>
-
 /* How many of a kind may be under way. What is left of LOOP_THREADS (session.py) is for all that has no limit. */
 static const int most[FUSECOPY_KINDS] = {
 	[FUSECOPY_AT_ONCE] = INT_MAX,
@@ -30,33 +28,7 @@ static struct {
 	struct fusecopy_put_off **last;
 } kinds[FUSECOPY_KINDS];
 
-enum fusecopy_kind fusecopy_kind_of(const struct fuse_in_header *in)
-{
-	switch (in->opcode) {
-	case FUSE_GETATTR: /* its inode is held open, so the backing has it in memory */
-	case FUSE_RELEASE:
-	case FUSE_READ: /* looks into memory first, and says when that is not enough (data.c) */
-	case FUSE_INTERRUPT:
-		return FUSECOPY_AT_ONCE;
-	case FUSE_LOOKUP:
-	case FUSE_READLINK:
-	case FUSE_OPEN:
-	case FUSE_FLUSH:
-	case FUSE_GETXATTR:
-	case FUSE_OPENDIR:
-	case FUSE_READDIR:
-	case FUSE_READDIRPLUS:
-	case FUSE_RELEASEDIR:
-	case FUSE_LSEEK:
-		return FUSECOPY_ASKS;
-	case FUSE_IOCTL: /* without an argument it is a question; Python's open() asks whether a file is a terminal */
-		return ((const struct fuse_ioctl_in *)(in + 1))->in_size ? FUSECOPY_CHANGES : FUSECOPY_ASKS;
-	default: /* FORGET too: it frees the blocks of what has no name any more */
-		return FUSECOPY_CHANGES;
-	}
-}
-
-int fusecopy_begin_kind(enum fusecopy_kind kind)
+int fusecopy_begin_kind(int kind)
 {
 	if (kinds[kind].under_way >= most[kind])
 		return 0;
@@ -64,7 +36,7 @@ int fusecopy_begin_kind(enum fusecopy_kind kind)
 	return 1;
 }
 
-void fusecopy_end_kind(enum fusecopy_kind kind)
+void fusecopy_end_kind(int kind)
 {
 	kinds[kind].under_way--;
 }

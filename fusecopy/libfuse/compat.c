@@ -1,23 +1,21 @@
 /*
- * What a libfuse before 3.17 has no words for: flags in the replies to INIT, OPEN and CREATE.
+ * What a libfuse before 3.17 has no words for: flags in the reply to INIT.
  *
- * Its replies are amended on their way to the kernel, by the session's own hook for writing them
- * (fuse_session_custom_io). From 3.17 on libfuse says all of it itself, and nothing here is needed.
+ * It is amended on its way to the kernel, by the session's own hook for writing replies (fuse_session_custom_io).
+ * From 3.17 on libfuse says all of it itself, and nothing here is needed.
  */
 
-#include "loop.h"
+#include "compat.h"
+
+#include "fuse.h"
+#include "request.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <linux/fuse.h>
-
-/* In no header of Debian 12's (Linux 6.1): FUSE_PASSTHROUGH is bit 37 of INIT's flags, in 7.40. */
-#define FLAGS2_PASSTHROUGH (1U << 5)
-#define OPEN_PASSTHROUGH (1U << 7)
-
+/* In no header of Debian 12's (Linux 6.1). */
 struct backing_map {
 	int32_t fd;
 	uint32_t flags;
@@ -70,15 +68,10 @@ void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *conn
 	}
 }
 
-void fusecopy_amend_replies(struct fuse_session *se, int fd)
+void fusecopy_amend_init(struct fuse_session *se, int fd)
 {
 	(void)se;
 	device = fd;
-}
-
-void fusecopy_set_backing(struct fuse_file_info *fi, int id)
-{
-	fi->backing_id = id;
 }
 
 #else
@@ -90,7 +83,6 @@ static int amends;
 static uint64_t init_unique;
 static uint32_t kernel_flags, kernel_flags2;
 static uint32_t more_flags, more_flags2;
-static __thread int backing_of_reply;
 
 void fusecopy_see_init(const struct fuse_in_header *in)
 {
@@ -105,35 +97,20 @@ void fusecopy_see_init(const struct fuse_in_header *in)
 void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection)
 {
 	(void)conn;
-	connection->passthrough &= amends && kernel_flags2 & FLAGS2_PASSTHROUGH;
+	connection->passthrough &= amends && kernel_flags2 & FUSECOPY_FLAGS2_PASSTHROUGH;
 	more_flags |= kernel_flags & FUSE_HANDLE_KILLPRIV_V2;
 	if (connection->passthrough) {
 		more_flags |= FUSE_INIT_EXT;
-		more_flags2 |= FLAGS2_PASSTHROUGH;
+		more_flags2 |= FUSECOPY_FLAGS2_PASSTHROUGH;
 	}
 }
 
-void fusecopy_set_backing(struct fuse_file_info *fi, int id)
-{
-	(void)fi;
-	backing_of_reply = id;
-}
-
-static void amend_init(struct fuse_init_out *init)
+static void amend(struct fuse_init_out *init)
 {
 	init->flags |= more_flags;
 	init->flags2 |= more_flags2;
-	if (more_flags2 & FLAGS2_PASSTHROUGH)
+	if (more_flags2 & FUSECOPY_FLAGS2_PASSTHROUGH)
 		init->unused[0] = MAX_STACK_DEPTH; /* max_stack_depth, since 7.40 */
-}
-
-/* A reply to OPEN is a struct fuse_open_out, one to CREATE ends with it. */
-static void amend_open(const struct iovec *payload)
-{
-	struct fuse_open_out *open = (struct fuse_open_out *)((char *)payload->iov_base + payload->iov_len) - 1;
-
-	open->open_flags |= OPEN_PASSTHROUGH;
-	open->padding = backing_of_reply; /* backing_id, since 7.40 */
 }
 
 static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
@@ -142,10 +119,7 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 
 	(void)userdata;
 	if (count == 2 && out->error == 0 && out->unique == init_unique)
-		amend_init(iov[1].iov_base);
-	if (count == 2 && out->error == 0 && backing_of_reply)
-		amend_open(&iov[1]);
-	backing_of_reply = 0;
+		amend(iov[1].iov_base);
 	return writev(fd, iov, count);
 }
 
@@ -156,7 +130,7 @@ static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
 }
 
 /* A libfuse may refuse the hook; then the kernel is told nothing of this. */
-void fusecopy_amend_replies(struct fuse_session *se, int fd)
+void fusecopy_amend_init(struct fuse_session *se, int fd)
 {
 	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
 

@@ -1,17 +1,17 @@
 /*
- * Requests of a kind that pyfuse3 answers (INIT and rare ones) are handed over to its loop on trio's thread: it waits
- * for an eventfd that stands in for the device, and gets them from fuse_session_receive_buf.
+ * What begins and ends the session is handed over to pyfuse3's loop on trio's thread: it waits for an eventfd that
+ * stands in for the device, and gets its requests from fuse_session_receive_buf.
  */
 
-#include "loop.h"
+#include "handover.h"
+
+#include "fuse.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#include <linux/fuse.h>
 
 struct handed_over {
 	struct handed_over *next;
@@ -23,6 +23,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct handed_over *first;
 static struct handed_over **last = &first;
 static int handed_over_event = -1;
+
+int fusecopy_is_handed_over(uint32_t opcode)
+{
+	return opcode == FUSE_INIT || opcode == FUSE_DESTROY || opcode == FUSE_NOTIFY_REPLY;
+}
 
 int fusecopy_begin_handing_over(void)
 {
@@ -81,47 +86,4 @@ int fusecopy_receive_handed_over(struct fuse_buf *buf)
 	buf->flags = 0;
 	free(request);
 	return size;
-}
-
-/* Whether our table of operations has a handler for it, or libfuse answers it by itself. pyfuse3's handlers want
- * Python's lock and trio's thread. */
-int fusecopy_is_ours(const struct fuse_buf *buf)
-{
-	switch (((const struct fuse_in_header *)buf->mem)->opcode) {
-	case FUSE_LOOKUP:
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_GETATTR:
-	case FUSE_SETATTR:
-	case FUSE_READLINK:
-	case FUSE_SYMLINK:
-	case FUSE_MKNOD:
-	case FUSE_MKDIR:
-	case FUSE_UNLINK:
-	case FUSE_RMDIR:
-	case FUSE_RENAME:
-	case FUSE_RENAME2:
-	case FUSE_LINK:
-	case FUSE_OPEN:
-	case FUSE_CREATE:
-	case FUSE_READ:
-	case FUSE_WRITE:
-	case FUSE_FLUSH:
-	case FUSE_RELEASE:
-	case FUSE_FSYNC:
-	case FUSE_GETXATTR:
-	case FUSE_OPENDIR:
-	case FUSE_READDIR:
-	case FUSE_READDIRPLUS:
-	case FUSE_RELEASEDIR:
-	case FUSE_LSEEK:
-	case FUSE_FALLOCATE:
-	case FUSE_IOCTL:
-	case FUSE_COPY_FILE_RANGE:
-	case FUSECOPY_COPY_FILE_RANGE_64:
-	case FUSE_INTERRUPT:
-		return 1;
-	default:
-		return 0;
-	}
 }

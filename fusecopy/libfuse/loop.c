@@ -7,10 +7,17 @@
  * waits for a disk holds up nobody else. What is known to wait makes way by itself (fusecopy_make_way). There is a
  * limit to the number of threads, and the last one waits for nothing: it puts off what may (backlog.c).
  *
- * Requests of a kind that pyfuse3 answers go to its loop on trio's thread (handover.c).
+ * Requests that begin and end the session go to pyfuse3's loop on trio's thread (handover.c).
  */
 
 #include "loop.h"
+
+#include "backlog.h"
+#include "fuse.h"
+#include "handover.h"
+#include "python.h"
+#include "request.h"
+#include "session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,8 +63,6 @@ static uint64_t turn = FREE;
 /* The value that the turn has while this thread has it; 0 in all threads but those of the loop. */
 static __thread uint64_t mine;
 
-static __thread int in_loop;
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turn_is_free = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t overseer_is_needed = PTHREAD_COND_INITIALIZER;
@@ -70,7 +76,6 @@ static int ended;
 static int came_soon;
 static int has_processors;
 
-static struct fuse_session *session;
 static int device = -1;
 static int stop_event = -1;
 
@@ -103,11 +108,6 @@ void fusecopy_make_way(void)
 int fusecopy_keep_turn(void)
 {
 	return mine != 0 && change_turn(mine | BUSY, mine | KEPT);
-}
-
-int fusecopy_in_loop(void)
-{
-	return in_loop;
 }
 
 /* Under the lock. */
@@ -280,7 +280,7 @@ static int receive(struct fuse_buf *buf)
 	int size;
 
 	while (!is_ended()) {
-		size = fusecopy_real_receive_buf(session, buf);
+		size = fusecopy_receive(buf);
 		if (size != -EAGAIN && size != -EINTR) {
 			count_soon(fusecopy_now_ns() < patience_ends);
 			return size > 0 ? size : 0;
@@ -291,53 +291,69 @@ static int receive(struct fuse_buf *buf)
 	return 0;
 }
 
+/* A request is aborted with its connection, or was interrupted before it was seen: then nobody wants the reply. */
+static int reply(struct fusecopy_request *request, struct iovec *parts, int count)
+{
+	(void)request;
+	return writev(device, parts, count) < 0 ? -errno : 0;
+}
+
+static struct fusecopy_request received(const struct fuse_in_header *header)
+{
+	static const struct fusecopy_transport transport = { .reply = reply };
+
+	return (struct fusecopy_request){ .header = header, .arguments = header + 1, .transport = &transport };
+}
+
 /* A request as it was received. */
-struct received {
+struct request_put_off {
 	struct fusecopy_put_off put_off;
-	struct fuse_buf buf;
+	void (*serve)(struct fusecopy_request *request);
 	char bytes[];
 };
 
-static void run_received(struct fusecopy_put_off *item)
+static void run_request(struct fusecopy_put_off *item)
 {
-	struct received *request = (struct received *)item;
+	struct request_put_off *kept = (struct request_put_off *)item;
+	struct fusecopy_request request = received((const struct fuse_in_header *)kept->bytes);
 
-	fusecopy_process(session, &request->buf);
-	free(request);
+	kept->serve(&request);
+	free(kept);
 }
 
-static void put_off_received(const struct fuse_buf *buf, int size, int kind)
+static void put_off_request(struct fusecopy_request *request, int kind, void (*serve)(struct fusecopy_request *))
 {
-	struct received *request = malloc(sizeof(*request) + size);
+	const size_t size = request->header->len;
+	struct request_put_off *kept = malloc(sizeof(*kept) + size);
 
-	if (!request) {
-		fusecopy_process(session, buf);
+	if (!kept) {
+		serve(request);
 		return;
 	}
-	request->put_off = (struct fusecopy_put_off){ .kind = kind, .run = run_received };
-	request->buf = *buf;
-	request->buf.mem = memcpy(request->bytes, buf->mem, size);
-	fusecopy_put_off(&request->put_off);
+	kept->put_off = (struct fusecopy_put_off){ .kind = kind, .run = run_request };
+	kept->serve = serve;
+	memcpy(kept->bytes, request->header, size);
+	fusecopy_put_off(&kept->put_off);
 }
 
-static void serve_request(struct fuse_buf *buf, int size)
+static void serve_request(const struct fusecopy_server *server, const struct fuse_in_header *header)
 {
-	int kind = fusecopy_kind_of(buf->mem);
+	struct fusecopy_request request = received(header);
+	int kind = server->kind(&request);
 
-	if (!fusecopy_is_ours(buf))
-		fusecopy_hand_over(buf, size);
-	else if (kind == FUSECOPY_AT_ONCE)
-		fusecopy_process(session, buf);
-	else if (!fusecopy_begin_waiting(kind))
-		put_off_received(buf, size, kind);
-	else {
-		fusecopy_process(session, buf);
+	if (kind == FUSECOPY_AT_ONCE) {
+		server->serve(&request);
+	} else if (fusecopy_begin_waiting(kind)) {
+		server->serve(&request);
 		fusecopy_end_waiting(kind);
+	} else {
+		put_off_request(&request, kind, server->serve);
 	}
 }
 
-static void serve_turn(struct fuse_buf *buf)
+static void serve_turn(struct fuse_buf *buf, const struct fusecopy_server *server)
 {
+	const struct fuse_in_header *header;
 	int size;
 
 	do {
@@ -347,7 +363,11 @@ static void serve_turn(struct fuse_buf *buf)
 			return;
 		}
 		begin_request();
-		serve_request(buf, size);
+		header = buf->mem;
+		if (fusecopy_is_handed_over(header->opcode))
+			fusecopy_hand_over(buf, size);
+		else
+			serve_request(server, header);
 	} while (end_request());
 }
 
@@ -378,33 +398,30 @@ static void count_thread(int change)
 	pthread_mutex_unlock(&lock);
 }
 
-void fusecopy_serve(void)
+void fusecopy_receive_and_serve(const struct fusecopy_server *server)
 {
 	struct fuse_buf buf = { .mem = NULL };
 	struct fusecopy_put_off *item;
 	int is_new = 1;
 
-	in_loop = 1;
 	count_thread(1);
 	for (; find_work(is_new, &item); is_new = 0) {
 		if (item)
 			run(item);
 		else
-			serve_turn(&buf);
+			serve_turn(&buf, server);
 	}
 	count_thread(-1);
 	free(buf.mem);
 }
 
-int fusecopy_begin_loop(struct fuse_session *se, int fd)
+void fusecopy_begin_loop(void)
 {
 	cpu_set_t processors;
 
 	has_processors = sched_getaffinity(0, sizeof(processors), &processors) == 0 && CPU_COUNT(&processors) > 1;
-	session = se;
-	device = fd;
+	device = fusecopy_device();
 	stop_event = eventfd(0, EFD_CLOEXEC);
-	return fusecopy_begin_handing_over();
 }
 
 void fusecopy_stop(void)

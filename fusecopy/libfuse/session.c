@@ -2,21 +2,22 @@
  * The functions of libfuse that are interposed.
  *
  * This object is loaded with RTLD_GLOBAL before pyfuse3, so that pyfuse3's calls bind to the functions below.
- * fuse_session_new (from libfuse 3.17 on fuse_session_new_versioned) gives libfuse pyfuse3's table of operations
- * with ours laid over it; fuse_session_fd and fuse_session_receive_buf put the request loop (loop.c) between
- * pyfuse3 and the device; fuse_session_process_buf lets a libfuse before 3.18 understand the opcode
- * COPY_FILE_RANGE_64.
+ * fuse_session_new (from libfuse 3.17 on fuse_session_new_versioned) puts our INIT before pyfuse3's;
+ * fuse_session_fd and fuse_session_receive_buf put the request loop (loop.c) between pyfuse3 and the device.
  */
 
-#include "loop.h"
+#include "session.h"
+
+#include "compat.h"
+#include "fuse.h"
+#include "handover.h"
+#include "request.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-
-#include <linux/fuse.h>
 
 /* Callers of libfuse 3.17 and later are bound to the _versioned symbol by a macro; we define both. */
 #undef fuse_session_new
@@ -25,62 +26,41 @@
  * of them have no answer; of the usual 12, a few that wait for a slow disk would stop all. */
 #define MAX_BACKGROUND 512
 
+struct libfuse_version;
+
 static struct fuse_lowlevel_ops pyfuse3_ops;
 static int installed;
-static __thread int request_is_64;
-static __thread int drops_suidgid;
-static struct fusecopy_connection connection;
+static struct fuse_session *session;
+static int device = -1;
 
 int fusecopy_installed(void)
 {
 	return installed;
 }
 
-struct fusecopy_connection *fusecopy_get_connection(void)
+int fusecopy_device(void)
 {
-	return &connection;
-}
-
-int fusecopy_request_is_64(void)
-{
-	return request_is_64;
-}
-
-int fusecopy_drops_suidgid(void)
-{
-	return drops_suidgid;
-}
-
-/* libfuse does not hand these flags on. */
-static int asks_to_drop_suidgid(const struct fuse_in_header *in)
-{
-	if (in->opcode == FUSE_WRITE)
-		return ((const struct fuse_write_in *)(in + 1))->write_flags & FUSE_WRITE_KILL_SUIDGID;
-	if (in->opcode == FUSE_SETATTR)
-		return ((const struct fuse_setattr_in *)(in + 1))->valid & FATTR_KILL_SUIDGID;
-	return 0;
+	return device;
 }
 
 static void do_init(void *userdata, struct fuse_conn_info *conn)
 {
+	struct fusecopy_connection *connection = fusecopy_get_connection();
+
 	pyfuse3_ops.init(userdata, conn);
 	/* libfuse refuses to begin unless this is what the kernel was told when it mounted. */
-	conn->max_read = connection.max_read;
-	conn->want |= connection.want & conn->capable;
-	conn->want &= ~connection.refuse;
-	fusecopy_want(conn, &connection);
+	conn->max_read = connection->max_read;
+	conn->want |= connection->want & conn->capable;
+	conn->want &= ~connection->refuse;
+#ifdef FUSE_CAP_SETXATTR_EXT
+	conn->want &= ~FUSE_CAP_SETXATTR_EXT; /* SETXATTR has one form then */
+#endif
+	fusecopy_want(conn, connection);
 	if (!conn->max_background)
 		conn->max_background = MAX_BACKGROUND;
-	connection.major = conn->proto_major;
-	connection.minor = conn->proto_minor;
-	connection.max_write = conn->max_write;
-}
-
-static void lay_over(struct fuse_lowlevel_ops *ops)
-{
-	pyfuse3_ops = *ops;
-	ops->init = do_init;
-	fusecopy_lay_over(ops, connection.has_loop);
+	connection->major = conn->proto_major;
+	connection->minor = conn->proto_minor;
+	connection->max_write = conn->max_write;
 }
 
 /* The library's own function of that name: our object comes first in every other look-up. */
@@ -108,7 +88,8 @@ static const struct fuse_lowlevel_ops *table(const struct fuse_lowlevel_ops *op,
 		return op;
 	memset(&ops, 0, sizeof(ops));
 	memcpy(&ops, op, *op_size);
-	lay_over(&ops);
+	pyfuse3_ops = ops;
+	ops.init = do_init;
 	*op_size = sizeof(ops);
 	installed = 1;
 	return &ops;
@@ -121,7 +102,7 @@ static int add_source(struct fuse_args *args)
 	size_t length = strlen(option);
 	const char *from;
 
-	for (from = connection.source; from && *from && length < sizeof(option) - 2; from++) {
+	for (from = fusecopy_get_connection()->source; from && *from && length < sizeof(option) - 2; from++) {
 		if (*from == ',' || *from == '\\')
 			option[length++] = '\\';
 		option[length++] = *from;
@@ -152,66 +133,48 @@ struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const st
 }
 
 /* pyfuse3 asks once, after mounting, for what it is to wait for. A request that made the device readable is gone
- * again if its caller was killed meanwhile, so no read of it may block: pyfuse3's holds Python's lock. */
+ * again if its caller was killed meanwhile, so no read of it may block. */
 int fuse_session_fd(struct fuse_session *se)
 {
 	int (*call)(struct fuse_session *) = real("fuse_session_fd", "FUSE_3.0");
 	int fd = call(se);
 
+	session = se;
 	fcntl(fd, F_SETFL, O_NONBLOCK);
-	fusecopy_amend_replies(se, fd);
-	return connection.has_loop ? fusecopy_begin_loop(se, fd) : fd;
+	fusecopy_amend_init(se, fd);
+	device = fd;
+	return fusecopy_begin_handing_over();
 }
 
 /* libfuse knows ENODEV as the end; a connection that was ended while requests were under way, or by force, may say
  * ECONNABORTED (fs/fuse/dev.c), which pyfuse3 would take for a fault and raise. */
-int fusecopy_real_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
+int fusecopy_receive(struct fuse_buf *buf)
 {
 	static int (*call)(struct fuse_session *, struct fuse_buf *);
 	int result;
 
 	if (!call)
 		call = real("fuse_session_receive_buf", "FUSE_3.0");
-	result = call(se, buf);
+	result = call(session, buf);
 	if (result != -ECONNABORTED)
 		return result;
-	fuse_session_exit(se);
+	fuse_session_exit(session);
 	return 0;
 }
 
-/* EINTR is what pyfuse3 takes as "again". */
 int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
 {
-	int result;
-
-	if (connection.has_loop)
-		return fusecopy_receive_handed_over(buf);
-	result = fusecopy_real_receive_buf(se, buf);
-	return result == -EAGAIN ? -EINTR : result;
-}
-
-/* Linux 6.18 sends COPY_FILE_RANGE_64 first. A libfuse before 3.18 answers ENOSYS, and two concurrent first
- * copies then switch copies off for the whole connection, for good (fs/fuse/file.c, 6.18 to 7.2). The request
- * has the layout of COPY_FILE_RANGE, so libfuse is shown that opcode. */
-void fusecopy_process(struct fuse_session *se, const struct fuse_buf *buf)
-{
-	static void (*call)(struct fuse_session *, const struct fuse_buf *);
-	struct fuse_in_header *in = buf->mem;
-
-	if (!call)
-		call = real("fuse_session_process_buf", "FUSE_3.0");
-	if (in->opcode < FUSECOPY_OPCODES)
-		__atomic_fetch_add(&connection.requests[in->opcode], 1, __ATOMIC_RELAXED);
-	if (in->opcode == FUSE_INIT)
-		fusecopy_see_init(in);
-	drops_suidgid = asks_to_drop_suidgid(in);
-	request_is_64 = in->opcode == FUSECOPY_COPY_FILE_RANGE_64;
-	if (request_is_64 && fuse_version() < 318)
-		in->opcode = FUSE_COPY_FILE_RANGE;
-	call(se, buf);
+	(void)se;
+	return fusecopy_receive_handed_over(buf);
 }
 
 void fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *buf)
 {
-	fusecopy_process(se, buf);
+	void (*call)(struct fuse_session *, const struct fuse_buf *) = real("fuse_session_process_buf", "FUSE_3.0");
+	const struct fuse_in_header *in = buf->mem;
+
+	fusecopy_count(in->opcode);
+	if (in->opcode == FUSE_INIT)
+		fusecopy_see_init(in);
+	call(se, buf);
 }

@@ -8,7 +8,7 @@
  * is proving on a thread of the loop (fusecopy_begin_proof).
  */
 
-#include "loop.h"
+#include "afterwards.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -2,7 +2,12 @@
  * Requests about attributes that are answered without Python, where the inode's descriptor is open.
  */
 
+#include "attributes.h"
+
+#include "fuse.h"
 #include "nodes.h"
+#include "replies.h"
+#include "request.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,45 +18,47 @@
 
 #define CAPABILITY "security.capability"
 
-int fusecopy_answer_getattr(fuse_req_t req, fuse_ino_t number)
+int fusecopy_answer_getattr(struct fusecopy_request *request)
 {
+	const uint64_t number = request->header->nodeid;
 	struct fusecopy_entry entry = { .number = 0 };
 	struct fusecopy_use use;
 	int error;
 
 	if (!fusecopy_begin_use(&use, number))
-		return 0;
+		return FUSECOPY_LEFT;
 	error = fusecopy_stat(use.descriptor, &entry);
 	fusecopy_end_use(&use);
 	if (error) {
-		fuse_reply_err(req, -error);
+		fusecopy_reply_error(request, -error);
 	} else {
 		entry.number = number;
-		fusecopy_reply_attr(req, &entry);
+		fusecopy_reply_attr(request, &entry);
 	}
-	return 1;
+	return FUSECOPY_ANSWERED;
 }
 
 /* Before it writes into a file, or has a copy go there, the kernel asks whether it has capabilities to lose
  * (fs/fuse/file.c and cap_inode_need_killpriv). Other names may be the server's own. */
-int fusecopy_answer_getxattr(fuse_req_t req, fuse_ino_t number, const char *name, size_t size)
+int fusecopy_answer_getxattr(struct fusecopy_request *request)
 {
+	const struct fuse_getxattr_in *in = request->arguments;
 	char path[32], value[XATTR_SIZE_MAX];
 	struct fusecopy_use use;
 	ssize_t got;
 	int error;
 
-	if (strcmp(name, CAPABILITY) != 0 || !fusecopy_begin_use(&use, number))
-		return 0;
+	if (strcmp(request->payload, CAPABILITY) != 0 || !fusecopy_begin_use(&use, request->header->nodeid))
+		return FUSECOPY_LEFT;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", use.descriptor);
-	got = getxattr(path, name, value, size < sizeof(value) ? size : sizeof(value));
+	got = getxattr(path, CAPABILITY, value, in->size < sizeof(value) ? in->size : sizeof(value));
 	error = errno;
 	fusecopy_end_use(&use);
 	if (got < 0)
-		fuse_reply_err(req, error);
-	else if (size == 0)
-		fuse_reply_xattr(req, got);
+		fusecopy_reply_error(request, error);
+	else if (in->size == 0)
+		fusecopy_reply_size(request, got);
 	else
-		fuse_reply_buf(req, value, got);
-	return 1;
+		fusecopy_reply_data(request, value, got);
+	return FUSECOPY_ANSWERED;
 }

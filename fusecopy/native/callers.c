@@ -8,7 +8,7 @@
  * thread of the server has to serve the READ; so no lock is held meanwhile.
  */
 
-#include "shared.h"
+#include "callers.h"
 
 #include <errno.h>
 #include <fcntl.h>

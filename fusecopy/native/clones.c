@@ -3,7 +3,13 @@
  * decision. Python hears of it afterwards; what cannot be had so is Python's from the beginning.
  */
 
-#include "loop.h"
+#include "clones.h"
+
+#include "afterwards.h"
+#include "callers.h"
+#include "fuse.h"
+#include "replies.h"
+#include "request.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
@@ -11,6 +17,10 @@
 #include <time.h>
 
 #include <linux/fs.h>
+
+/* The reply to the 32-bit opcode holds a u32; kernels without the fix of September 2025 send larger lengths
+ * and would take a copy of 4 GiB for one of 0 bytes, which ends a program's loop early. */
+#define LENGTH_LIMIT_32 0xfffff000ULL
 
 static int allowed;
 
@@ -53,35 +63,45 @@ static int clone_range(const struct fusecopy_event *clone)
 	return ioctl(clone->destination->fd, FICLONERANGE, &range);
 }
 
-int fusecopy_clone_at_once(fuse_req_t req, const struct fusecopy_copy *copy)
+uint64_t fusecopy_copy_length(const struct fusecopy_request *request)
 {
-	const struct fuse_ctx *who = fuse_req_ctx(req);
+	const struct fuse_copy_file_range_in *in = request->arguments;
+
+	if (request->header->opcode == FUSE_COPY_FILE_RANGE && in->len > LENGTH_LIMIT_32)
+		return LENGTH_LIMIT_32;
+	return in->len;
+}
+
+int fusecopy_answer_copy(struct fusecopy_request *request)
+{
+	const struct fuse_copy_file_range_in *in = request->arguments;
 	struct fusecopy_event clone = {
 		.kind = FUSECOPY_CLONED,
-		.source = (struct fusecopy_file *)(uintptr_t)copy->fh_in,
-		.destination = (struct fusecopy_file *)(uintptr_t)copy->fh_out,
-		.off_in = copy->off_in,
-		.off_out = copy->off_out,
-		.length = copy->length,
+		.source = (struct fusecopy_file *)(uintptr_t)in->fh_in,
+		.destination = (struct fusecopy_file *)(uintptr_t)in->fh_out,
+		.off_in = in->off_in,
+		.off_out = in->off_out,
+		.length = fusecopy_copy_length(request),
 	};
 
-	if (!fusecopy_in_loop() || !__atomic_load_n(&allowed, __ATOMIC_SEQ_CST))
-		return 0;
+	if (!__atomic_load_n(&allowed, __ATOMIC_SEQ_CST))
+		return FUSECOPY_LEFT;
 	if (__atomic_load_n(&refusing, __ATOMIC_RELAXED) == clone.destination->device)
-		return 0;
+		return FUSECOPY_LEFT;
 	clone.begun_ns = fusecopy_now_ns();
 	measure(&clone);
-	if (clone.copied == 0 || fusecopy_identify(who->pid, who->uid, &clone.caller) < 0)
-		return 0;
+	if (clone.copied == 0 ||
+	    fusecopy_identify(request->header->pid, request->header->uid, &clone.caller) < 0)
+		return FUSECOPY_LEFT;
 	fusecopy_settle_range(clone.destination, clone.off_out, clone.copied);
 	if (clone_range(&clone) < 0) {
 		if (errno == EOPNOTSUPP)
 			__atomic_store_n(&refusing, clone.destination->device, __ATOMIC_RELAXED);
-		return 0;
+		return FUSECOPY_LEFT;
 	}
 	clone.ended_ns = fusecopy_now_ns();
 	fusecopy_note(&clone);
-	fusecopy_reply_copy(req, clone.copied);
+	fusecopy_reply_copy(request, clone.copied);
 	fusecopy_see_to();
-	return 1;
+	return FUSECOPY_ANSWERED;
 }

@@ -1,18 +1,21 @@
 /*
- * Reads and writes, answered without Python, and the count of who asked for how many of them.
+ * Reads and writes, and the count of who asked for how many of them.
  */
 
+#include "data.h"
+
+#include "backlog.h"
+#include "fuse.h"
 #include "loop.h"
+#include "replies.h"
+#include "request.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/fsuid.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 /* What the kernel's splice between two files moves at a time: 16 pages of its private pipe. */
@@ -24,12 +27,36 @@ static __thread char *scratch;
 static __thread size_t scratch_size;
 static pthread_key_t scratch_of_thread; /* frees it when its thread ends */
 
-static struct fusecopy_file *file_of(const struct fuse_file_info *fi)
+/* READ's arguments and WRITE's begin alike. */
+static struct fusecopy_file *file_of(const struct fusecopy_request *request)
 {
-	return (struct fusecopy_file *)(uintptr_t)fi->fh;
+	const struct fuse_read_in *in = request->arguments;
+
+	return (struct fusecopy_file *)(uintptr_t)in->fh;
+}
+
+static int is_write(const struct fusecopy_request *request)
+{
+	return request->header->opcode == FUSE_WRITE;
+}
+
+static size_t size_of(const struct fusecopy_request *request)
+{
+	const struct fuse_read_in *in = request->arguments;
+
+	return in->size;
 }
 
 /* ---- accounting -------------------------------------------------------------------------------------- */
+
+/* Mapped pages that the kernel writes back, it writes for nobody in particular. */
+int64_t fusecopy_client(const struct fusecopy_request *request)
+{
+	const struct fuse_write_in *in = request->arguments;
+
+	return is_write(request) && in->write_flags & FUSE_WRITE_CACHE ? FUSECOPY_WRITEBACK
+								       : (int64_t)request->header->pid;
+}
 
 /* The client's counters; past the last place all further clients share one, whose pid is -1. */
 static struct fusecopy_client *client_of(struct fusecopy_file *file, pid_t pid)
@@ -46,65 +73,55 @@ static struct fusecopy_client *client_of(struct fusecopy_file *file, pid_t pid)
 	return client;
 }
 
-/* Whether this is a moment to look at the caller. Everything here is done under the lock but the look itself. */
-static int is_first_read(struct fusecopy_file *file, pid_t pid)
+/* The caller waits for this request, so now is the time to see which system call it is in: at the first, and again
+ * when the size of the WRITEs changes, because then another call may drive them. */
+static int is_due(const struct fusecopy_client *client, const struct fusecopy_request *request)
 {
-	int first;
-
-	pthread_mutex_lock(&counters);
-	first = client_of(file, pid)->reads == 0;
-	pthread_mutex_unlock(&counters);
-	return first;
+	if (!is_write(request))
+		return client->reads == 0;
+	return size_of(request) != client->last_write && client->looks < FUSECOPY_LOOKS;
 }
 
-static void count_read(struct fusecopy_file *file, fuse_req_t req, size_t size)
+int fusecopy_look_is_due(const struct fusecopy_request *request)
 {
-	pid_t pid = fuse_req_ctx(req)->pid;
-	struct fusecopy_client *client;
+	int due;
 
-	if (is_first_read(file, pid))
-		on_look((uint64_t)(uintptr_t)file, pid, 0);
 	pthread_mutex_lock(&counters);
-	client = client_of(file, pid);
+	due = is_due(client_of(file_of(request), fusecopy_client(request)), request);
+	pthread_mutex_unlock(&counters);
+	return due;
+}
+
+static void count_read(struct fusecopy_client *client, size_t size)
+{
 	client->reads++;
 	client->read_bytes += size;
-	client->last_ns = fusecopy_now_ns();
-	pthread_mutex_unlock(&counters);
 }
 
-static int is_new_size(struct fusecopy_file *file, pid_t pid, size_t size)
+static void count_write(struct fusecopy_client *client, size_t size)
 {
-	struct fusecopy_client *client;
-	int look;
-
-	pthread_mutex_lock(&counters);
-	client = client_of(file, pid);
-	look = size != client->last_write && client->looks < FUSECOPY_LOOKS;
-	client->looks += look;
+	client->looks += size != client->last_write && client->looks < FUSECOPY_LOOKS;
 	client->last_write = size;
-	pthread_mutex_unlock(&counters);
-	return look;
-}
-
-/* The caller waits for this request, so now is the time to see which system call it is in; and again when
- * the requests' size changes, because then another call may drive them. */
-static void count_write(struct fusecopy_file *file, fuse_req_t req, size_t size, int writeback)
-{
-	pid_t pid = writeback ? FUSECOPY_WRITEBACK : fuse_req_ctx(req)->pid;
-	struct fusecopy_client *client;
-
-	if (is_new_size(file, pid, size))
-		on_look((uint64_t)(uintptr_t)file, pid, 1);
-	pthread_mutex_lock(&counters);
-	client = client_of(file, pid);
 	client->pipe_writes += size == PIPE_BYTES;
 	client->writes++;
 	client->write_bytes += size;
+}
+
+void fusecopy_account(const struct fusecopy_request *request)
+{
+	struct fusecopy_client *client;
+
+	pthread_mutex_lock(&counters);
+	client = client_of(file_of(request), fusecopy_client(request));
+	if (is_write(request))
+		count_write(client, size_of(request));
+	else
+		count_read(client, size_of(request));
 	client->last_ns = fusecopy_now_ns();
 	pthread_mutex_unlock(&counters);
 }
 
-/* ---- read and write ---------------------------------------------------------------------------------- */
+/* ---- read -------------------------------------------------------------------------------------------- */
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -130,79 +147,32 @@ static int reached_end(int fd, off_t end)
 	return fstat(fd, &st) == 0 && end >= st.st_size;
 }
 
-struct read_put_off {
-	struct fusecopy_put_off put_off;
-	fuse_req_t req;
-	int fd;
-	size_t size;
-	off_t off;
-};
-
-static void run_read(struct fusecopy_put_off *item)
+/* Whether what is in memory was the whole answer. */
+static int read_at_once(struct fusecopy_request *request)
 {
-	struct read_put_off *read = (struct read_put_off *)item;
+	const struct fuse_read_in *in = request->arguments;
+	struct iovec iov = { .iov_base = scratch, .iov_len = in->size };
+	const int fd = file_of(request)->fd;
+	ssize_t got = preadv2(fd, &iov, 1, in->offset, RWF_NOWAIT);
 
-	fusecopy_finish_read(read->req, read->fd, read->size, read->off);
-	free(read);
+	if (got != (ssize_t)in->size && (got < 0 || !reached_end(fd, in->offset + got)))
+		return 0;
+	fusecopy_reply_data(request, scratch, got);
+	return 1;
 }
 
-static void put_off_read(fuse_req_t req, int fd, size_t size, off_t off)
+static void read_waiting(struct fusecopy_request *request)
 {
-	struct read_put_off *read = malloc(sizeof(*read));
-
-	if (!read) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	*read = (struct read_put_off){ { .kind = FUSECOPY_READS, .run = run_read }, req, fd, size, off };
-	fusecopy_put_off(&read->put_off);
-}
-
-/* The rest of a read that is not in memory: other requests are received meanwhile. */
-static void read_waiting(fuse_req_t req, int fd, size_t size, off_t off)
-{
-	if (!fusecopy_begin_waiting(FUSECOPY_READS)) {
-		put_off_read(req, fd, size, off);
-		return;
-	}
-	fusecopy_make_way();
-	fusecopy_finish_read(req, fd, size, off);
-	fusecopy_end_waiting(FUSECOPY_READS);
-}
-
-void fusecopy_do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
-{
-	struct fusecopy_file *file = file_of(fi);
-	struct iovec iov;
-	ssize_t got;
-
-	(void)ino;
-	count_read(file, req, size);
-	if (reserve_scratch(size) != 0) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	iov = (struct iovec){ .iov_base = scratch, .iov_len = size };
-	got = preadv2(file->fd, &iov, 1, off, RWF_NOWAIT);
-	if (got == (ssize_t)size || (got >= 0 && reached_end(file->fd, off + got)))
-		fuse_reply_buf(req, scratch, got);
-	else if (fusecopy_in_loop())
-		read_waiting(req, file->fd, size, off);
-	else
-		on_slow_read(req, (uint64_t)(uintptr_t)file, size, off);
-}
-
-void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off)
-{
+	const struct fuse_read_in *in = request->arguments;
 	size_t got = 0;
 	ssize_t n = 0;
 
-	if (reserve_scratch(size) != 0) {
-		fuse_reply_err(req, ENOMEM);
+	if (reserve_scratch(in->size) != 0) {
+		fusecopy_reply_error(request, ENOMEM);
 		return;
 	}
-	while (got < size) {
-		n = pread(fd, scratch + got, size - got, off + got);
+	while (got < in->size) {
+		n = pread(file_of(request)->fd, scratch + got, in->size - got, in->offset + got);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -210,90 +180,105 @@ void fusecopy_finish_read(fuse_req_t req, int fd, size_t size, int64_t off)
 		got += n;
 	}
 	if (n < 0 && got == 0)
-		fuse_reply_err(req, errno);
+		fusecopy_reply_error(request, errno);
 	else
-		fuse_reply_buf(req, scratch, got);
+		fusecopy_reply_data(request, scratch, got);
 }
+
+struct read_put_off {
+	struct fusecopy_put_off put_off;
+	struct fuse_in_header header;
+	struct fuse_read_in arguments;
+	struct fusecopy_request request;
+};
+
+static void run_read(struct fusecopy_put_off *item)
+{
+	struct read_put_off *kept = (struct read_put_off *)item;
+
+	read_waiting(&kept->request);
+	free(kept);
+}
+
+static void put_off_read(struct fusecopy_request *request)
+{
+	struct read_put_off *kept = malloc(sizeof(*kept));
+
+	if (!kept) {
+		fusecopy_reply_error(request, ENOMEM);
+		return;
+	}
+	kept->put_off = (struct fusecopy_put_off){ .kind = FUSECOPY_READS, .run = run_read };
+	kept->header = *request->header;
+	kept->arguments = *(const struct fuse_read_in *)request->arguments;
+	kept->request = *request;
+	kept->request.header = &kept->header;
+	kept->request.arguments = &kept->arguments;
+	fusecopy_put_off(&kept->put_off);
+}
+
+/* What is not in memory may wait for a disk: other requests are received meanwhile. */
+void fusecopy_carry_read(struct fusecopy_request *request)
+{
+	fusecopy_account(request);
+	if (reserve_scratch(size_of(request)) != 0)
+		fusecopy_reply_error(request, ENOMEM);
+	else if (read_at_once(request))
+		return;
+	else if (!fusecopy_begin_waiting(FUSECOPY_READS))
+		put_off_read(request);
+	else {
+		fusecopy_make_way();
+		read_waiting(request);
+		fusecopy_end_waiting(FUSECOPY_READS);
+	}
+}
+
+int fusecopy_answer_read(struct fusecopy_request *request)
+{
+	if (fusecopy_look_is_due(request))
+		return FUSECOPY_LEFT;
+	fusecopy_carry_read(request);
+	return FUSECOPY_ANSWERED;
+}
+
+/* ---- write ------------------------------------------------------------------------------------------- */
 
 /* Whether to write at the end, wherever that is by now: a program asked for O_APPEND, and the kernel's offset is
  * where the end was when it last looked, over which somebody may have written on the backing since. The
  * descriptor itself is not opened so, because no copy may go into one that is. Pages written back by the kernel
  * carry no flags of a program, and belong where they were. */
-static int appends(const struct fuse_file_info *fi)
+static int appends(const struct fuse_write_in *in)
 {
-	return fi->flags & O_APPEND && !fi->writepage ? RWF_APPEND : 0;
+	return in->flags & O_APPEND && !(in->write_flags & FUSE_WRITE_CACHE) ? RWF_APPEND : 0;
 }
 
-/* On pyfuse3's loop nothing may wait. RWF_NOWAIT says EOPNOTSUPP where the backing cannot tell (ext4's writes),
- * and its promise does not reach the sync that O_DSYNC adds after the write. */
-static size_t write_without_waiting(struct fusecopy_file *file, const char *data, size_t size, off_t off,
-				    int append)
+/* A program without CAP_FSETID writes into a file with setuid or setgid bits: the write itself is ours, so they would
+ * stay. */
+int fusecopy_has_bits_to_lose(const struct fusecopy_request *request)
 {
-	struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
-	ssize_t written;
-
-	if (file->write_waits || file->asks_writer)
-		return 0;
-	written = pwritev2(file->fd, &iov, 1, off, RWF_NOWAIT | append);
-	if (written < 0 && errno == EOPNOTSUPP)
-		file->write_waits = 1;
-	return written < 0 ? 0 : written;
-}
-
-/* Who pays for what is written: for mapped pages, of which the kernel does not say, whoever opened the file. */
-static uid_t writer_of(fuse_req_t req, const struct fusecopy_file *file, const struct fuse_file_info *fi)
-{
-	return fi->writepage ? file->opener : fuse_req_ctx(req)->uid;
-}
-
-/* Has Python write what is left after `written` bytes. */
-static void leave_rest(fuse_req_t req, struct fusecopy_file *file, const char *data, size_t size, off_t off,
-		       size_t written, const struct fuse_file_info *fi)
-{
-	/* The request's buffer is reused for the next request as soon as we return. */
-	char *rest = malloc(size - written);
-
-	if (!rest) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	memcpy(rest, data + written, size - written);
-	on_slow_write(req, (uint64_t)(uintptr_t)file, rest, size - written, off + written, written, appends(fi),
-		      writer_of(req, file, fi));
-}
-
-/* Writes on a thread of trio's what cannot be written at once. */
-static void write_on_pyfuse3_loop(fuse_req_t req, struct fusecopy_file *file, const char *data, size_t size,
-				  off_t off, const struct fuse_file_info *fi)
-{
-	size_t written = write_without_waiting(file, data, size, off, appends(fi));
-
-	if (written == size)
-		fuse_reply_write(req, size);
-	else
-		leave_rest(req, file, data, size, off, written, fi);
-}
-
-/* A program without CAP_FSETID writes, and the write itself is ours: the bits would stay. Whether there were any. */
-static int drop_suidgid(fuse_req_t req, struct fusecopy_file *file)
-{
+	const struct fuse_write_in *in = request->arguments;
 	struct stat st;
 
-	if (!fusecopy_drops_suidgid() || fstat(file->fd, &st) < 0 || !(st.st_mode & (S_ISUID | S_ISGID)))
-		return 0;
-	on_privileged_write(req, (uint64_t)(uintptr_t)file);
-	return 1;
+	return in->write_flags & FUSE_WRITE_KILL_SUIDGID && fstat(file_of(request)->fd, &st) == 0 &&
+	       st.st_mode & (S_ISUID | S_ISGID);
 }
 
-int64_t fusecopy_write(int fd, const char *data, size_t size, int64_t off, int append)
+int64_t fusecopy_write(const struct fusecopy_request *request)
 {
+	const struct fuse_write_in *in = request->arguments;
+	const struct fusecopy_file *file = file_of(request);
 	struct iovec iov;
 	size_t written = 0;
 	ssize_t n = 0;
 
-	while (written < size) {
-		iov = (struct iovec){ .iov_base = (void *)(data + written), .iov_len = size - written };
-		n = pwritev2(fd, &iov, 1, off + written, append);
+	/* Natively fcntl(2) would not have let it take O_APPEND back, or map the file; the bytes would go elsewhere. */
+	if (file->only_appends && !appends(in))
+		return -EPERM;
+	while (written < in->size) {
+		iov = (struct iovec){ .iov_base = (void *)(uintptr_t)(request->payload + written),
+				      .iov_len = in->size - written };
+		n = pwritev2(file->fd, &iov, 1, in->offset + written, appends(in));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -303,55 +288,42 @@ int64_t fusecopy_write(int fd, const char *data, size_t size, int64_t off, int a
 	return n < 0 && written == 0 ? -errno : (int64_t)written;
 }
 
+/* For mapped pages, of which the kernel does not say, whoever opened the file. */
+uid_t fusecopy_writer(const struct fusecopy_request *request)
+{
+	return fusecopy_client(request) == FUSECOPY_WRITEBACK ? file_of(request)->opener : request->header->uid;
+}
+
 /* Some filesystems keep their last blocks for root (ext4_has_free_clusters, fs/ext4/balloc.c), whom they know by the
  * writer's filesystem user id; so a root server writes with its program's. Of the calls that change this thread's
  * rights only these two are made for each request, and only on such a filesystem for such a program. */
-static int64_t write_for(uid_t writer, const struct fusecopy_file *file, const char *data, size_t size, off_t off,
-			 int append)
+int64_t fusecopy_write_for_caller(const struct fusecopy_request *request)
 {
-	const uid_t server = geteuid();
+	const uid_t server = geteuid(), writer = fusecopy_writer(request);
 	int64_t written;
 
-	if (server != 0 || writer == 0 || !file->asks_writer)
-		return fusecopy_write(file->fd, data, size, off, append);
+	if (server != 0 || writer == 0 || !file_of(request)->asks_writer)
+		return fusecopy_write(request);
 	setfsuid(writer);
-	written = fusecopy_write(file->fd, data, size, off, append);
+	written = fusecopy_write(request);
 	setfsuid(server);
 	return written;
 }
 
 /* Where there is no room for everybody, Python looks whether this program may have more. */
-static void write_in_loop(fuse_req_t req, struct fusecopy_file *file, const char *data, size_t size, off_t off,
-			  const struct fuse_file_info *fi)
+int fusecopy_answer_write(struct fusecopy_request *request)
 {
-	int64_t written = write_for(writer_of(req, file, fi), file, data, size, off, appends(fi));
+	int64_t written;
 
-	if ((written == -ENOSPC || written == -EDQUOT) && geteuid() == 0)
-		leave_rest(req, file, data, size, off, 0, fi);
-	else if (written < 0)
-		fuse_reply_err(req, -written);
+	if (fusecopy_look_is_due(request) || fusecopy_has_bits_to_lose(request))
+		return FUSECOPY_LEFT;
+	written = fusecopy_write_for_caller(request);
+	if (written == -ENOSPC || written == -EDQUOT)
+		return FUSECOPY_LEFT;
+	fusecopy_account(request);
+	if (written < 0)
+		fusecopy_reply_error(request, -written);
 	else
-		fuse_reply_write(req, written);
-}
-
-void fusecopy_do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
-		       struct fuse_file_info *fi)
-{
-	struct fusecopy_file *file = file_of(fi);
-	int is_privileged;
-
-	(void)ino;
-	fusecopy_settle_range(file, off, size);
-	count_write(file, req, size, fi->writepage);
-	is_privileged = drop_suidgid(req, file);
-	if (file->only_appends && !appends(fi))
-		/* Natively fcntl(2) would not have let it take O_APPEND back, or map the file; the bytes would go elsewhere. */
-		fuse_reply_err(req, EPERM);
-	else if (is_privileged && file->asks_writer)
-		/* Without CAP_FSETID, as other ids are, it would take away what may stay (setgid, for the group). */
-		leave_rest(req, file, data, size, off, 0, fi);
-	else if (fusecopy_in_loop())
-		write_in_loop(req, file, data, size, off, fi);
-	else
-		write_on_pyfuse3_loop(req, file, data, size, off, fi);
+		fusecopy_reply_size(request, written);
+	return FUSECOPY_ANSWERED;
 }

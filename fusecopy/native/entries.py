@@ -3,12 +3,7 @@
 import os
 from typing import NamedTuple
 
-import pyfuse3
-
-from fusecopy.native import nodes
 from fusecopy.native._native import ffi, lib
-
-NS_PER_S = 1_000_000_000
 
 
 class Entry:
@@ -52,21 +47,6 @@ class Entry:
     def st_size(self) -> int:
         """Size in bytes."""
         return int(self.native.stat.st_size)
-
-    def for_pyfuse3(self) -> pyfuse3.EntryAttributes:
-        """The same as pyfuse3 takes it, which is about to tell it the kernel."""
-        nodes.tell(self.number, self.native)
-        entry, stat, attributes = self.native, self.native.stat, pyfuse3.EntryAttributes()
-        attributes.st_ino = entry.number
-        attributes.generation = entry.generation
-        attributes.entry_timeout = entry.entry_timeout
-        attributes.attr_timeout = entry.attr_timeout
-        for name in ("mode", "nlink", "uid", "gid", "rdev", "size", "blksize", "blocks"):
-            setattr(attributes, f"st_{name}", getattr(stat, f"st_{name}"))
-        for name in ("atime", "mtime", "ctime"):
-            time = getattr(stat, f"st_{name[0]}tim")
-            setattr(attributes, f"st_{name}_ns", time.tv_sec * NS_PER_S + time.tv_nsec)
-        return attributes
 
 
 class Opened(NamedTuple):

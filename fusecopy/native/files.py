@@ -43,7 +43,6 @@ class NativeFile:
         self,
         fd: int,
         identity: tuple[int, int] = (0, 0),
-        write_waits: bool = False,
         unseen: bool = False,
         asks_writer: bool = False,
         only_appends: bool = False,
@@ -53,7 +52,6 @@ class NativeFile:
 
         Args:
             identity: st_dev and st_ino in the backing, the same for every open of one file.
-            write_waits: (O_SYNC, O_DSYNC) pyfuse3's loop leaves every write to a worker thread.
             unseen: the kernel reads and writes it by itself.
             asks_writer: the backing has room that it gives by the writer's user id.
             only_appends: the descriptor is opened with O_APPEND, because the file is append-only.
@@ -62,7 +60,6 @@ class NativeFile:
         self._file = ffi.new("struct fusecopy_file *")
         self._file.fd = self.fd = fd
         self._file.device, self._file.ino = identity
-        self._file.write_waits = write_waits
         self._file.unseen = self.unseen = unseen
         self._file.asks_writer, self._file.opener = asks_writer, opener
         self._file.only_appends = only_appends
@@ -80,8 +77,3 @@ class NativeFile:
 
 def _client(c: "ffi.CData") -> Client:
     return Client(c.pid, c.reads, c.read_bytes, c.writes, c.write_bytes, c.first_ns, c.last_ns, c.pipe_writes)
-
-
-def descriptor(fh: int) -> int:
-    """The descriptor behind a file handle that a request brought."""
-    return int(ffi.cast("struct fusecopy_file *", fh).fd)

@@ -4,7 +4,12 @@
  * the reply has room for, so that nothing is looked up that the kernel is not told of.
  */
 
+#include "listings.h"
+
+#include "fuse.h"
+#include "names.h"
 #include "nodes.h"
+#include "replies.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,10 +25,13 @@
 /* getdents64(2) as the kernel has it; the C library's own struct dirent64 is the same. */
 typedef struct dirent64 raw_entry;
 
+/* How an entry lies in the reply, each as long as a multiple of 8. */
 static size_t room_for(const char *name, int plus)
 {
-	return plus ? fuse_add_direntry_plus(NULL, NULL, 0, name, NULL, 0)
-		    : fuse_add_direntry(NULL, NULL, 0, name, NULL, 0);
+	size_t length = strlen(name);
+
+	return plus ? FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + length)
+		    : FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + length);
 }
 
 int fusecopy_seek_directory(struct fusecopy_directory *d, int64_t off)
@@ -154,20 +162,25 @@ void fusecopy_number(struct fusecopy_listing *l, const uint64_t *numbers, double
 
 void fusecopy_lay_out(struct fusecopy_listing *l)
 {
-	struct fuse_entry_param param;
 	const struct fusecopy_found *found;
-	char *to;
+	struct fuse_dirent *entry;
 	size_t n, room;
 
 	for (n = 0; n < l->count; n++) {
 		found = &l->found[n];
-		param = fusecopy_entry_param(&found->entry);
-		if (param.attr.st_ino == 0)
-			param.attr.st_ino = UNKNOWN_NUMBER;
-		to = l->reply + l->used;
-		room = l->size - l->used;
-		l->used += l->plus ? fuse_add_direntry_plus(NULL, to, room, found->name, &param, found->after)
-				   : fuse_add_direntry(NULL, to, room, found->name, &param.attr, found->after);
+		room = room_for(found->name, l->plus);
+		entry = (struct fuse_dirent *)(l->reply + l->used);
+		memset(entry, 0, room);
+		if (l->plus) {
+			fusecopy_fill_entry((struct fuse_entry_out *)entry, &found->entry);
+			entry = &((struct fuse_direntplus *)entry)->dirent;
+		}
+		entry->ino = found->entry.number ? found->entry.number : UNKNOWN_NUMBER;
+		entry->off = found->after;
+		entry->namelen = strlen(found->name);
+		entry->type = (found->entry.stat.st_mode & S_IFMT) >> 12;
+		memcpy(entry->name, found->name, entry->namelen);
+		l->used += room;
 	}
 	l->count = 0;
 }

@@ -113,7 +113,7 @@ class Listing:
 
     def reply(self, request: "ffi.CData") -> None:
         """Send it."""
-        lib.fuse_reply_buf(request, self._reply, self.native.used)
+        lib.fusecopy_reply_data(request, self._reply, self.native.used)
 
 
 def _check(result: int) -> int:

@@ -1,7 +1,7 @@
 /* The inodes that the kernel knows, as the handlers in C find them. */
 
-#ifndef FUSECOPY_LIBFUSE_NODES_H
-#define FUSECOPY_LIBFUSE_NODES_H
+#ifndef FUSECOPY_NODES_H
+#define FUSECOPY_NODES_H
 
 #include "shared.h"
 
@@ -34,13 +34,5 @@ struct fusecopy_use {
 /* Whether there is an open descriptor; then it stays so until the end. */
 int fusecopy_begin_use(struct fusecopy_use *use, uint64_t number);
 void fusecopy_end_use(struct fusecopy_use *use);
-
-/* attributes.c: whether the request was answered; else it is for whoever can open the inode's descriptor. */
-int fusecopy_answer_getattr(fuse_req_t req, fuse_ino_t number);
-int fusecopy_answer_getxattr(fuse_req_t req, fuse_ino_t number, const char *name, size_t size);
-
-/* names.c: whether a name is "." or ".."; likewise, where there is no such name. */
-int fusecopy_is_dots(const char *name);
-int fusecopy_answer_absent(fuse_req_t req, fuse_ino_t parent, const char *name);
 
 #endif

@@ -1,376 +1,206 @@
 /*
- * The operations that Python decides: each handler hands its request to an extern "Python" function (on_*), which
- * answers it, or sees to it that it is answered, exactly once; and the replies that Python makes.
+ * The table of operations: for each what answers it here, what serves it in Python, and what waits for what.
+ *
+ * Rules of this lane:
+ * 1. Only what needs no policy is answered here.
+ * 2. Leaving is always right: Python can answer everything alone.
+ * 3. No lock is held across a call that may wait for a disk.
+ * 4. Python is never called, except by leaving it a request.
+ * 5. Who answered is counted.
  */
 
+#include "operations.h"
+
+#include "afterwards.h"
+#include "attributes.h"
+#include "backlog.h"
+#include "clones.h"
+#include "data.h"
+#include "fuse.h"
 #include "loop.h"
-#include "nodes.h"
+#include "names.h"
+#include "python.h"
+#include "request.h"
+#include "shared.h"
 #include "watch.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
-/* The reply to the 32-bit opcode holds a u32; kernels without the fix of September 2025 send larger lengths
- * and would take a copy of 4 GiB for one of 0 bytes, which ends a program's loop early. */
-#define LENGTH_LIMIT_32 0xfffff000ULL
+#define OPERATION(OPCODE, PYTHON, KIND, ...) \
+	[FUSE_##OPCODE] = { .name = #OPCODE, .python = PYTHON, .kind = FUSECOPY_##KIND, __VA_ARGS__ }
+#define ARGUMENTS(TYPE) .arguments = sizeof(struct TYPE)
 
-/* What changes a file's bytes or names first waits for what was answered before (afterwards.c). */
+static int answer_release(struct fusecopy_request *request);
+static int answer_interrupt(struct fusecopy_request *request);
 
-/* ---- what pyfuse3 lacks, or cannot do as we need it -------------------------------------------------- */
+static const struct fusecopy_operation operations[FUSECOPY_OPCODES] = {
+	OPERATION(LOOKUP, "lookup", ASKS, .answer = fusecopy_answer_absent, .sees = FUSECOPY_SEES_CHANGES),
+	OPERATION(FORGET, "forget", CHANGES, ARGUMENTS(fuse_forget_in), .is_open = 1),
+	OPERATION(BATCH_FORGET, "batch_forget", CHANGES, ARGUMENTS(fuse_batch_forget_in), .is_open = 1),
+	OPERATION(GETATTR, "getattr", AT_ONCE, ARGUMENTS(fuse_getattr_in), .answer = fusecopy_answer_getattr),
+	OPERATION(SETATTR, "setattr", CHANGES, ARGUMENTS(fuse_setattr_in), .before = FUSECOPY_CHANGE_FIRST),
+	OPERATION(READLINK, "readlink", ASKS),
+	OPERATION(SYMLINK, "symlink", CHANGES),
+	OPERATION(MKNOD, "mknod", CHANGES, ARGUMENTS(fuse_mknod_in)),
+	OPERATION(MKDIR, "mkdir", CHANGES, ARGUMENTS(fuse_mkdir_in)),
+	OPERATION(UNLINK, "unlink", CHANGES, .before = FUSECOPY_NAMES_FIRST),
+	OPERATION(RMDIR, "rmdir", CHANGES, .before = FUSECOPY_NAMES_FIRST),
+	OPERATION(RENAME, "rename", CHANGES, ARGUMENTS(fuse_rename_in), .before = FUSECOPY_NAMES_FIRST),
+	OPERATION(RENAME2, "rename2", CHANGES, ARGUMENTS(fuse_rename2_in), .before = FUSECOPY_NAMES_FIRST),
+	OPERATION(LINK, "link", CHANGES, ARGUMENTS(fuse_link_in), .before = FUSECOPY_NAMES_FIRST),
+	OPERATION(STATFS, "statfs", ASKS),
+	OPERATION(SETXATTR, "setxattr", CHANGES, .arguments = FUSE_COMPAT_SETXATTR_IN_SIZE),
+	OPERATION(GETXATTR, "getxattr", ASKS, ARGUMENTS(fuse_getxattr_in), .answer = fusecopy_answer_getxattr),
+	OPERATION(LISTXATTR, "listxattr", ASKS, ARGUMENTS(fuse_getxattr_in)),
+	OPERATION(REMOVEXATTR, "removexattr", CHANGES),
+	OPERATION(OPEN, "open", ASKS, ARGUMENTS(fuse_open_in), .sees = FUSECOPY_SEES_NAMES),
+	OPERATION(CREATE, "create", CHANGES, ARGUMENTS(fuse_create_in)),
+	OPERATION(READ, "read", AT_ONCE, ARGUMENTS(fuse_read_in), .answer = fusecopy_answer_read, .is_open = 1),
+	OPERATION(WRITE, "write", CHANGES, ARGUMENTS(fuse_write_in), .answer = fusecopy_answer_write,
+		  .before = FUSECOPY_RANGE_FIRST, .is_open = 1),
+	OPERATION(COPY_FILE_RANGE, "copy_file_range", CHANGES, ARGUMENTS(fuse_copy_file_range_in),
+		  .answer = fusecopy_answer_copy, .before_python = FUSECOPY_ALL_FIRST, .sees = FUSECOPY_SEES_CHANGES),
+	OPERATION(LSEEK, "lseek", ASKS, ARGUMENTS(fuse_lseek_in)),
+	OPERATION(FALLOCATE, "fallocate", CHANGES, ARGUMENTS(fuse_fallocate_in), .before = FUSECOPY_ALL_FIRST),
+	OPERATION(IOCTL, "ioctl", CHANGES, ARGUMENTS(fuse_ioctl_in), .before = FUSECOPY_CHANGE_FIRST),
+	OPERATION(FLUSH, "flush", ASKS, ARGUMENTS(fuse_flush_in)),
+	OPERATION(FSYNC, "fsync", CHANGES, ARGUMENTS(fuse_fsync_in), .is_open = 1),
+	OPERATION(RELEASE, "release", AT_ONCE, ARGUMENTS(fuse_release_in), .answer = answer_release, .is_open = 1),
+	OPERATION(OPENDIR, "opendir", ASKS, ARGUMENTS(fuse_open_in), .sees = FUSECOPY_SEES_NAMES),
+	OPERATION(READDIR, "readdir", ASKS, ARGUMENTS(fuse_read_in), .is_open = 1),
+	OPERATION(READDIRPLUS, "readdirplus", ASKS, ARGUMENTS(fuse_read_in), .is_open = 1),
+	OPERATION(FSYNCDIR, "fsyncdir", CHANGES, ARGUMENTS(fuse_fsync_in), .is_open = 1),
+	OPERATION(RELEASEDIR, "releasedir", ASKS, ARGUMENTS(fuse_release_in), .is_open = 1),
+	OPERATION(INTERRUPT, NULL, AT_ONCE, ARGUMENTS(fuse_interrupt_in), .answer = answer_interrupt, .is_open = 1),
+	[FUSECOPY_COPY_FILE_RANGE_64] = {
+		.name = "COPY_FILE_RANGE_64",
+		.python = "copy_file_range",
+		.kind = FUSECOPY_CHANGES,
+		ARGUMENTS(fuse_copy_file_range_in),
+		.answer = fusecopy_answer_copy,
+		.before_python = FUSECOPY_ALL_FIRST,
+		.sees = FUSECOPY_SEES_CHANGES,
+	},
+};
 
-static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+const struct fusecopy_operation *fusecopy_operation(uint32_t opcode)
 {
-	struct fusecopy_setattr change = {
-		.to_set = to_set,
-		.drops_suidgid = fusecopy_drops_suidgid(),
-		.has_fh = fi != NULL,
-		.fh = fi ? fi->fh : 0,
-		.mode = attr->st_mode,
-		.uid = attr->st_uid,
-		.gid = attr->st_gid,
-		.size = attr->st_size,
-		.atime_s = attr->st_atim.tv_sec,
-		.atime_ns = attr->st_atim.tv_nsec,
-		.mtime_s = attr->st_mtim.tv_sec,
-		.mtime_ns = attr->st_mtim.tv_nsec,
-	};
-
-	if (to_set & FUSE_SET_ATTR_SIZE)
-		fusecopy_settle();
-	on_setattr(req, ino, &change);
-}
-
-/* What others finished before an OPEN is seen by it. */
-static int is_refused(fuse_req_t req, fuse_ino_t ino)
-{
-	fusecopy_watch_drain();
-	if (!fusecopy_watch_refuses(ino, fuse_req_ctx(req)->pid))
-		return 0;
-	fuse_reply_err(req, ESTALE);
-	return 1;
-}
-
-static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	if (is_refused(req, ino))
-		return;
-	on_open(req, ino, fi->flags);
-}
-
-static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
-{
-	on_create(req, parent, (char *)name, mode, fi->flags);
-}
-
-static void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
-			       fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t len,
-			       int flags)
-{
-	struct fusecopy_copy copy = {
-		.inode_in = ino_in,
-		.fh_in = fi_in->fh,
-		.off_in = off_in,
-		.inode_out = ino_out,
-		.fh_out = fi_out->fh,
-		.off_out = off_out,
-		.length = len,
-		.flags = flags,
-	};
-
-	fusecopy_watch_drain();
-	if (!fusecopy_request_is_64() && copy.length > LENGTH_LIMIT_32)
-		copy.length = LENGTH_LIMIT_32;
-	if (fusecopy_clone_at_once(req, &copy))
-		return;
-	fusecopy_settle();
-	on_copy_file_range(req, &copy);
-}
-
-static void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
-{
-	on_lseek(req, ino, fi->fh, off, whence);
-}
-
-static void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
-			 struct fuse_file_info *fi)
-{
-	fusecopy_settle();
-	on_fallocate(req, ino, fi->fh, mode, offset, length);
-}
-
-static void do_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi,
-		     unsigned flags, const void *in, size_t in_size, size_t out_size)
-{
-	(void)arg;
-	if (in_size)
-		fusecopy_settle();
-	on_ioctl(req, ino, fi->fh, cmd, flags, (char *)in, in_size, out_size);
-}
-
-static void do_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
-{
-	(void)ino;
-	on_readdir(req, fi->fh, size, off, 0);
-}
-
-static void do_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
-{
-	(void)ino;
-	on_readdir(req, fi->fh, size, off, 1);
-}
-
-/* ---- what pyfuse3 would answer on trio's thread ------------------------------------------------------- */
-
-static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	fusecopy_watch_drain();
-	if (!fusecopy_answer_absent(req, parent, name))
-		on_lookup(req, parent, (char *)name);
-}
-
-static void do_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
-{
-	struct fuse_forget_data one = { .ino = ino, .nlookup = nlookup };
-
-	on_forget(&one, 1);
-	fuse_reply_none(req);
-}
-
-static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
-{
-	on_forget(forgets, count);
-	fuse_reply_none(req);
-}
-
-static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	(void)fi;
-	if (!fusecopy_answer_getattr(req, ino))
-		on_getattr(req, ino);
-}
-
-static void do_readlink(fuse_req_t req, fuse_ino_t ino)
-{
-	on_readlink(req, ino);
-}
-
-static void do_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
-{
-	on_mknod(req, parent, (char *)name, mode, rdev);
-}
-
-static void do_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
-{
-	on_mkdir(req, parent, (char *)name, mode);
-}
-
-static void do_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
-{
-	on_symlink(req, parent, (char *)name, (char *)target);
-}
-
-static void do_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
-{
-	fusecopy_settle();
-	on_link(req, ino, parent, (char *)name);
-}
-
-static void do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	fusecopy_settle();
-	on_unlink(req, parent, (char *)name);
-}
-
-static void do_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	fusecopy_settle();
-	on_rmdir(req, parent, (char *)name);
-}
-
-static void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
-		      const char *new_name, unsigned int flags)
-{
-	fusecopy_settle();
-	on_rename(req, parent, (char *)name, new_parent, (char *)new_name, flags);
-}
-
-static void do_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	(void)ino;
-	on_flush(req, fi->fh);
+	return opcode < FUSECOPY_OPCODES && operations[opcode].name ? &operations[opcode] : NULL;
 }
 
 /* Nobody waits for it: the kernel closes without an answer. */
-static void do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static int answer_release(struct fusecopy_request *request)
 {
+	const struct fuse_release_in *in = request->arguments;
 	const struct fusecopy_event released = {
 		.kind = FUSECOPY_RELEASED,
-		.source = (struct fusecopy_file *)(uintptr_t)fi->fh,
+		.source = (struct fusecopy_file *)(uintptr_t)in->fh,
 	};
 
-	(void)ino;
 	fusecopy_note(&released);
-	fuse_reply_err(req, 0);
+	fusecopy_reply_error(request, 0);
 	fusecopy_see_to();
+	return FUSECOPY_ANSWERED;
 }
 
-static void do_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+/* No reply: one would have the kernel send it again, or never again (fs/fuse/dev.c). */
+static int answer_interrupt(struct fusecopy_request *request)
 {
-	(void)ino;
-	on_fsync(req, fi->fh, datasync);
+	const struct fuse_interrupt_in *in = request->arguments;
+
+	fusecopy_interrupt(in->unique);
+	return FUSECOPY_ANSWERED;
 }
 
-static void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+/* A SETATTR of something else than the size, and an ioctl without an argument, change nothing that is told: Python's
+ * open() asks by one whether a file is a terminal. */
+static int is_change(const struct fusecopy_request *request)
 {
-	if (!fusecopy_answer_getxattr(req, ino, name, size))
-		on_getxattr(req, ino, (char *)name, size);
+	const struct fuse_setattr_in *setattr = request->arguments;
+	const struct fuse_ioctl_in *ioctl = request->arguments;
+
+	if (request->header->opcode == FUSE_SETATTR)
+		return !!(setattr->valid & FATTR_SIZE);
+	return request->header->opcode != FUSE_IOCTL || ioctl->in_size > 0;
 }
 
-static void do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static void settle(int first, const struct fusecopy_request *request)
 {
-	(void)fi;
-	if (!is_refused(req, ino))
-		on_opendir(req, ino);
+	const struct fuse_write_in *write = request->arguments;
+
+	if (first == FUSECOPY_RANGE_FIRST)
+		fusecopy_settle_range((const struct fusecopy_file *)(uintptr_t)write->fh, write->offset, write->size);
+	else if (first == FUSECOPY_CHANGE_FIRST ? is_change(request) : first != FUSECOPY_NOTHING_FIRST)
+		fusecopy_settle();
 }
 
-static void do_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+/* (allow_root) As libfuse has it: who holds an open file was let in when it was opened. */
+static int is_denied(const struct fusecopy_operation *operation, const struct fusecopy_request *request)
 {
-	(void)ino;
-	on_releasedir(req, fi->fh);
+	const struct fusecopy_connection *connection = fusecopy_get_connection();
+	uint32_t uid = request->header->uid;
+
+	return connection->denies_others && uid != 0 && uid != connection->owner && !operation->is_open;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------- */
-
-static void lay_over_all(struct fuse_lowlevel_ops *ops)
+/* What others finished before is seen. Whether the kernel came by a name that they changed, and looks again. */
+static int is_stale(const struct fusecopy_operation *operation, const struct fusecopy_request *request)
 {
-	ops->lookup = do_lookup;
-	ops->forget = do_forget;
-	ops->forget_multi = do_forget_multi;
-	ops->getattr = do_getattr;
-	ops->readlink = do_readlink;
-	ops->mknod = do_mknod;
-	ops->mkdir = do_mkdir;
-	ops->symlink = do_symlink;
-	ops->link = do_link;
-	ops->unlink = do_unlink;
-	ops->rmdir = do_rmdir;
-	ops->rename = do_rename;
-	ops->flush = do_flush;
-	ops->release = do_release;
-	ops->fsync = do_fsync;
-	ops->getxattr = do_getxattr;
-	ops->opendir = do_opendir;
-	ops->releasedir = do_releasedir;
+	if (operation->sees)
+		fusecopy_watch_drain();
+	return operation->sees == FUSECOPY_SEES_NAMES &&
+	       fusecopy_watch_refuses(request->header->nodeid, request->header->pid);
 }
 
-void fusecopy_lay_over(struct fuse_lowlevel_ops *ops, int has_loop)
+static int answer(const struct fusecopy_operation *operation, struct fusecopy_request *request)
 {
-	ops->read = fusecopy_do_read;
-	ops->write = fusecopy_do_write;
-	ops->write_buf = NULL;
-	ops->readdir = do_readdir;
-	ops->readdirplus = do_readdirplus;
-	ops->setattr = do_setattr;
-	ops->open = do_open;
-	ops->create = do_create;
-	ops->copy_file_range = do_copy_file_range;
-	ops->lseek = do_lseek;
-	ops->fallocate = do_fallocate;
-	ops->ioctl = do_ioctl;
-	if (has_loop)
-		lay_over_all(ops);
+	struct fusecopy_connection *connection = fusecopy_get_connection();
+	int is_native = connection->is_native || !operation->python;
+
+	if (!operation->answer || !is_native || operation->answer(request) == FUSECOPY_LEFT)
+		return FUSECOPY_LEFT;
+	__atomic_fetch_add(&connection->native[request->header->opcode], 1, __ATOMIC_RELAXED);
+	return FUSECOPY_ANSWERED;
 }
 
-/* ---- replies ----------------------------------------------------------------------------------------- */
-
-int fusecopy_stat(int fd, struct fusecopy_entry *entry)
+static void serve(struct fusecopy_request *request)
 {
-	if (fstat(fd, &entry->stat) < 0)
-		return -errno;
-	if (fusecopy_watch_before(fd, &entry->stat) && fstat(fd, &entry->stat) < 0)
-		return -errno;
-	entry->device = entry->stat.st_dev;
-	entry->ino = entry->stat.st_ino;
-	return 0;
+	const struct fusecopy_operation *operation = fusecopy_operation(request->header->opcode);
+
+	fusecopy_count(request->header->opcode);
+	if (!operation || is_denied(operation, request)) {
+		fusecopy_reply_error(request, operation ? EACCES : ENOSYS);
+		return;
+	}
+	if (is_stale(operation, request)) {
+		fusecopy_reply_error(request, ESTALE);
+		return;
+	}
+	if (!request->payload) {
+		request->payload = (const char *)request->arguments + operation->arguments;
+		request->payload_size = request->header->len - sizeof(*request->header) - operation->arguments;
+	}
+	settle(operation->before, request);
+	if (answer(operation, request) == FUSECOPY_ANSWERED)
+		return;
+	settle(operation->before_python, request);
+	fusecopy_begin_interruptible(request);
+	on_left(request);
+	fusecopy_end_interruptible(request);
 }
 
-struct fuse_entry_param fusecopy_entry_param(const struct fusecopy_entry *entry)
+static int kind_of(const struct fusecopy_request *request)
 {
-	struct fuse_entry_param param = {
-		.ino = entry->number,
-		.generation = entry->generation,
-		.attr = entry->stat,
-		.attr_timeout = entry->attr_timeout,
-		.entry_timeout = entry->entry_timeout,
-	};
+	const struct fusecopy_operation *operation = fusecopy_operation(request->header->opcode);
 
-	param.attr.st_ino = entry->number;
-	return param;
+	if (!operation)
+		return FUSECOPY_AT_ONCE;
+	return request->header->opcode == FUSE_IOCTL && !is_change(request) ? FUSECOPY_ASKS : operation->kind;
 }
 
-/* The same, and noted as what the kernel was told. */
-static struct fuse_entry_param told(struct fusecopy_entry *entry)
+void fusecopy_serve(void)
 {
-	fusecopy_node_tell(entry->number, entry);
-	return fusecopy_entry_param(entry);
-}
+	static const struct fusecopy_server server = { .kind = kind_of, .serve = serve };
 
-int fusecopy_reply_entry(fuse_req_t req, struct fusecopy_entry *entry)
-{
-	struct fuse_entry_param param = told(entry);
-
-	return fuse_reply_entry(req, &param);
-}
-
-/* An entry of the number 0 is what a kernel remembers as absent (fs/fuse/dir.c); ENOENT it asks for again. */
-int fusecopy_reply_absent(fuse_req_t req, uint64_t parent)
-{
-	double seconds = fusecopy_get_connection()->negative_timeout;
-	struct fuse_entry_param param = { .entry_timeout = fusecopy_watch_limit(parent, seconds) };
-
-	return param.entry_timeout > 0 ? fuse_reply_entry(req, &param) : fuse_reply_err(req, ENOENT);
-}
-
-int fusecopy_reply_attr(fuse_req_t req, struct fusecopy_entry *entry)
-{
-	struct fuse_entry_param param = told(entry);
-
-	return fuse_reply_attr(req, &param.attr, param.attr_timeout);
-}
-
-static struct fuse_file_info file_info(const struct fusecopy_opened *opened)
-{
-	struct fuse_file_info fi = {
-		.fh = opened->fh,
-		.keep_cache = opened->keep_cache,
-		.noflush = opened->noflush,
-		.cache_readdir = opened->cache_readdir,
-	};
-
-	fusecopy_set_backing(&fi, opened->backing);
-	return fi;
-}
-
-int fusecopy_reply_open(fuse_req_t req, const struct fusecopy_opened *opened)
-{
-	struct fuse_file_info fi = file_info(opened);
-
-	return fuse_reply_open(req, &fi);
-}
-
-int fusecopy_reply_create(fuse_req_t req, struct fusecopy_entry *entry, const struct fusecopy_opened *opened)
-{
-	struct fuse_entry_param param = told(entry);
-	struct fuse_file_info fi = file_info(opened);
-
-	return fuse_reply_create(req, &param, &fi);
-}
-
-/* On a little-endian machine {u64 count} and {u32 count, u32 padding} are the same eight bytes for what
- * each opcode can carry, so one reply serves both. The loader refuses big-endian machines. */
-int fusecopy_reply_copy(fuse_req_t req, uint64_t count)
-{
-	return fuse_reply_buf(req, (const char *)&count, sizeof(count));
+	fusecopy_receive_and_serve(&server);
 }

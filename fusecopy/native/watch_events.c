@@ -6,6 +6,7 @@
 #include "watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -14,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "shared.h"
+#include "request.h"
 
 /* Who reads each event by itself is woken as often, which costs more than all the rest. So the reader rests after it
  * has read, twice as long each time while more comes soon. Requests for which it counts do not wait. */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "shared.h"
+#include "request.h"
 
 /* Buckets at first; a power of two. */
 #define LEAST_BUCKETS 1024

@@ -16,7 +16,7 @@
 
 #include <linux/fuse.h>
 
-#include "loop.h"
+#include "compat.h"
 
 /* The name stays, for who works in the directory it names, and is looked up before it is used again (7.38). Kernels
  * before that drop it. */

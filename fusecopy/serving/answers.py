@@ -1,18 +1,15 @@
-"""Answers requests by the plain operations: each method replies to its request, once, or raises, and then
-`answer` replies.
+"""Answers requests by the plain operations: a method for each row of the table (native/operations.c), which
+takes its arguments from the request as it came, and replies once, or raises; then `answer` replies.
 """
 
 import errno
 import logging
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pyfuse3
 
 from fusecopy.native._native import ffi, lib
-from fusecopy.native.entries import Entry
-from fusecopy.native.files import descriptor
 from fusecopy.native.listings import Listing
 from fusecopy.serving.failures import errno_of
 from fusecopy.serving.operations import (
@@ -27,17 +24,18 @@ from fusecopy.serving.operations import (
 
 log = logging.getLogger(__name__)
 
-Task = Callable[..., None]
-"""Replies to the request that is its first argument, or raises."""
+NS_PER_S = 1_000_000_000
+
+Task = Callable[["ffi.CData"], None]
+"""Replies to a request, or raises."""
 
 
-def answer(request: "ffi.CData", task: Task, *args: Any) -> None:
+def answer(request: "ffi.CData", task: Task) -> None:
     """Run a task; whatever it raises becomes that caller's errno and never ends the mount."""
     try:
-        task(request, *args)
+        task(request)
     except Exception as error:
-        operation = args[0] if args and callable(args[0]) else task
-        lib.fuse_reply_err(request, errno_of(error, operation))
+        lib.fusecopy_reply_error(request, errno_of(error, f"Operations.{task.__name__}"))
 
 
 class Answers:
@@ -46,119 +44,330 @@ class Answers:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
 
-    def lookup(self, request: "ffi.CData", parent: int, name: bytes) -> None:
+    def tasks(self) -> dict[int, Task]:
+        """What serves each opcode that may be left to Python."""
+        rows = {opcode: lib.fusecopy_operation(opcode) for opcode in range(lib.FUSECOPY_OPCODES)}
+        return {
+            opcode: getattr(self, ffi.string(row.python).decode())
+            for opcode, row in rows.items()
+            if row and row.python
+        }
+
+    # ---- names ---------------------------------------------------------------------------------------
+
+    def lookup(self, request: "ffi.CData") -> None:
         try:
-            entry = self._operations.lookup(parent, name)
+            entry = self._operations.lookup(_number(request), _name(request))
         except FileNotFoundError:
-            lib.fusecopy_reply_absent(request, parent)
+            lib.fusecopy_reply_absent(request)
         else:
             lib.fusecopy_reply_entry(request, entry.native)
 
-    def getattr(self, request: "ffi.CData", inode: int) -> None:
-        lib.fusecopy_reply_attr(request, self._operations.getattr(inode).native)
+    def forget(self, request: "ffi.CData") -> None:
+        self._forget([(_number(request), _arguments(request, "forget").nlookup)])
 
-    def setattr(
-        self,
-        request: "ffi.CData",
-        inode: int,
-        attr: pyfuse3.EntryAttributes,
-        fields: SetattrFields,
-        fh: int | None,
-    ) -> None:
-        entry = self._operations.setattr(inode, attr, fields, fh, RequestContext(request))
+    def batch_forget(self, request: "ffi.CData") -> None:
+        count = _arguments(request, "batch_forget").count
+        forgotten = ffi.cast("struct fuse_forget_one *", request.payload)
+        self._forget([(one.nodeid, one.nlookup) for one in ffi.unpack(forgotten, count)])
+
+    def _forget(self, lookups: Sequence[tuple[int, int]]) -> None:
+        """Nobody waits for an answer."""
+        try:
+            self._operations.forget(lookups)
+        except Exception:
+            log.exception("unexpected error in forget")
+
+    def mknod(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "mknod")
+        context = RequestContext(request, args.umask)
+        entry = self._operations.mknod(_number(request), _name(request), args.mode, args.rdev, context)
+        lib.fusecopy_reply_entry(request, entry.native)
+
+    def mkdir(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "mkdir")
+        context = RequestContext(request, args.umask)
+        entry = self._operations.mkdir(_number(request), _name(request), args.mode, context)
+        lib.fusecopy_reply_entry(request, entry.native)
+
+    def symlink(self, request: "ffi.CData") -> None:
+        name, target = _two_names(request)
+        entry = self._operations.symlink(_number(request), name, target, RequestContext(request))
+        lib.fusecopy_reply_entry(request, entry.native)
+
+    def link(self, request: "ffi.CData") -> None:
+        number = _arguments(request, "link").oldnodeid
+        entry = self._operations.link(number, _number(request), _name(request), RequestContext(request))
+        lib.fusecopy_reply_entry(request, entry.native)
+
+    def unlink(self, request: "ffi.CData") -> None:
+        self._operations.unlink(_number(request), _name(request))
+        _done(request)
+
+    def rmdir(self, request: "ffi.CData") -> None:
+        self._operations.rmdir(_number(request), _name(request))
+        _done(request)
+
+    def rename(self, request: "ffi.CData") -> None:
+        self._rename(request, _arguments(request, "rename").newdir, 0)
+
+    def rename2(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "rename2")
+        self._rename(request, args.newdir, args.flags)
+
+    def _rename(self, request: "ffi.CData", new_parent: int, flags: int) -> None:
+        name, new_name = _two_names(request)
+        context = RequestContext(request)
+        self._operations.rename(_number(request), name, new_parent, new_name, flags, context)
+        _done(request)
+
+    def readlink(self, request: "ffi.CData") -> None:
+        _data(request, self._operations.readlink(_number(request)))
+
+    # ---- attributes ----------------------------------------------------------------------------------
+
+    def getattr(self, request: "ffi.CData") -> None:
+        lib.fusecopy_reply_attr(request, self._operations.getattr(_number(request)).native)
+
+    def setattr(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "setattr")
+        attr = pyfuse3.EntryAttributes()
+        attr.st_mode, attr.st_uid, attr.st_gid, attr.st_size = args.mode, args.uid, args.gid, args.size
+        attr.st_atime_ns = _signed(args.atime) * NS_PER_S + args.atimensec
+        attr.st_mtime_ns = _signed(args.mtime) * NS_PER_S + args.mtimensec
+        fh = args.fh if args.valid & lib.FATTR_FH else None
+        fields = _fields(args.valid)
+        entry = self._operations.setattr(_number(request), attr, fields, fh, RequestContext(request))
         lib.fusecopy_reply_attr(request, entry.native)
 
-    def created(self, request: "ffi.CData", operation: Callable[..., Entry], *args: Any) -> None:
-        lib.fusecopy_reply_entry(request, operation(*args, RequestContext(request)).native)
+    def statfs(self, request: "ffi.CData") -> None:
+        statistics = self._operations.statfs()
+        out = ffi.new("struct fuse_statfs_out *")
+        for name in ("blocks", "bfree", "bavail", "files", "ffree", "bsize", "frsize"):
+            setattr(out.st, name, getattr(statistics, f"f_{name}"))
+        out.st.namelen = statistics.f_namemax
+        _struct(request, out)
 
-    def done(self, request: "ffi.CData", operation: Callable[..., None], *args: Any) -> None:
-        operation(*args)
-        lib.fuse_reply_err(request, 0)
+    def getxattr(self, request: "ffi.CData") -> None:
+        value = self._operations.getxattr(_number(request), _name(request))
+        _sized(request, value, _arguments(request, "getxattr").size)
 
-    def done_for(self, request: "ffi.CData", operation: Callable[..., None], *args: Any) -> None:
-        operation(*args, RequestContext(request))
-        lib.fuse_reply_err(request, 0)
+    def setxattr(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "setxattr")
+        name = _name(request)
+        value = bytes(ffi.buffer(request.payload + len(name) + 1, args.size))
+        self._operations.setxattr(_number(request), name, value, args.flags, RequestContext(request))
+        _done(request)
 
-    def readlink(self, request: "ffi.CData", inode: int) -> None:
-        lib.fuse_reply_readlink(request, self._operations.readlink(inode))
+    def listxattr(self, request: "ffi.CData") -> None:
+        names = self._operations.listxattr(_number(request), RequestContext(request))
+        _sized(request, b"".join(name + b"\0" for name in names), _arguments(request, "getxattr").size)
 
-    def getxattr(self, request: "ffi.CData", inode: int, name: bytes, size: int) -> None:
-        value = self._operations.getxattr(inode, name)
-        if size == 0:
-            lib.fuse_reply_xattr(request, len(value))
-        elif len(value) > size:
-            raise OSError(errno.ERANGE, "the value is larger than the caller's buffer")
-        else:
-            lib.fuse_reply_buf(request, value, len(value))
+    def removexattr(self, request: "ffi.CData") -> None:
+        self._operations.removexattr(_number(request), _name(request))
+        _done(request)
 
-    def open(self, request: "ffi.CData", inode: int, flags: int) -> None:
-        opened = self._operations.open(inode, flags, RequestContext(request))
+    # ---- files ---------------------------------------------------------------------------------------
+
+    def open(self, request: "ffi.CData") -> None:
+        flags = _arguments(request, "open").flags
+        opened = self._operations.open(_number(request), flags, RequestContext(request))
         lib.fusecopy_reply_open(request, opened.native())
 
-    def create(self, request: "ffi.CData", parent: int, name: bytes, mode: int, flags: int) -> None:
-        opened, entry = self._operations.create(parent, name, mode, flags, RequestContext(request))
+    def create(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "create")
+        context = RequestContext(request, args.umask)
+        parent, name = _number(request), _name(request)
+        opened, entry = self._operations.create(parent, name, args.mode, args.flags, context)
         lib.fusecopy_reply_create(request, entry.native, opened.native())
 
-    def opendir(self, request: "ffi.CData", inode: int) -> None:
-        lib.fusecopy_reply_open(request, self._operations.opendir(inode).native())
+    def read(self, request: "ffi.CData") -> None:
+        """What it takes Python for; the bytes are the native lane's."""
+        if lib.fusecopy_look_is_due(request):
+            fh = _arguments(request, "read").fh
+            self._operations.look(fh, lib.fusecopy_client(request), writes=False)
+        lib.fusecopy_carry_read(request)
 
-    def readdir(self, request: "ffi.CData", fh: int, size: int, off: int, plus: bool) -> None:
-        listing = Listing(size, plus)
-        self._operations.readdir(fh, off, listing)
+    def write(self, request: "ffi.CData") -> None:
+        """The same. As the caller, who has no CAP_FSETID, a write would take away bits that may stay (setgid,
+        for the group)."""
+        fh = _arguments(request, "write").fh
+        if lib.fusecopy_look_is_due(request):
+            self._operations.look(fh, lib.fusecopy_client(request), writes=True)
+        lib.fusecopy_account(request)
+        if lib.fusecopy_has_bits_to_lose(request):
+            self._operations.privileged_write(fh, RequestContext(request))
+            written = self._spend(request)
+        else:
+            written = lib.fusecopy_write_for_caller(request)
+            if written in (-errno.ENOSPC, -errno.EDQUOT):
+                written = self._spend(request)
+        lib.fusecopy_reply_size(request, _checked(written))
+
+    def _spend(self, request: "ffi.CData") -> int:
+        """Write with the room that the program may have."""
+        context = RequestContext(request)
+        context.uid = lib.fusecopy_writer(request)
+        return self._operations.spend(context, lambda: _checked(lib.fusecopy_write(request)))
+
+    def flush(self, request: "ffi.CData") -> None:
+        self._operations.flush(_arguments(request, "flush").fh)
+        _done(request)
+
+    def fsync(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "fsync")
+        self._operations.fsync(args.fh, bool(args.fsync_flags & lib.FUSE_FSYNC_FDATASYNC))
+        _done(request)
+
+    def release(self, request: "ffi.CData") -> None:
+        self._operations.release(_arguments(request, "release").fh)
+        _done(request)
+
+    def lseek(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "lseek")
+        offset = self._operations.lseek(_number(request), args.fh, _signed(args.offset), args.whence)
+        _struct(request, ffi.new("struct fuse_lseek_out *", {"offset": offset}))
+
+    def fallocate(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "fallocate")
+        range_ = _signed(args.offset), _signed(args.length)
+        context = RequestContext(request)
+        self._operations.fallocate(_number(request), args.fh, args.mode, *range_, context)
+        _done(request)
+
+    def copy_file_range(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "copy_file_range")
+        ctx = CopyContext(request, lib.fusecopy_reply_copy)
+        _answered(
+            ctx,
+            lambda: self._operations.copy_file_range(
+                _number(request),
+                args.fh_in,
+                _signed(args.off_in),
+                args.nodeid_out,
+                args.fh_out,
+                _signed(args.off_out),
+                lib.fusecopy_copy_length(request),
+                args.flags,
+                ctx,
+            ),
+        )
+
+    def ioctl(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "ioctl")
+        data = bytes(ffi.buffer(request.payload, args.in_size)) if args.in_size else b""
+        is_dir = bool(args.flags & lib.FUSE_IOCTL_DIR)
+        ctx = IoctlContext(request, _reply_ioctl)
+        _answered(
+            ctx,
+            lambda: self._operations.ioctl(
+                _number(request), args.fh, args.cmd, data, args.out_size, is_dir, ctx
+            ),
+        )
+
+    # ---- directories ---------------------------------------------------------------------------------
+
+    def opendir(self, request: "ffi.CData") -> None:
+        lib.fusecopy_reply_open(request, self._operations.opendir(_number(request)).native())
+
+    def readdir(self, request: "ffi.CData") -> None:
+        self._list(request, plus=False)
+
+    def readdirplus(self, request: "ffi.CData") -> None:
+        self._list(request, plus=True)
+
+    def _list(self, request: "ffi.CData", plus: bool) -> None:
+        args = _arguments(request, "read")
+        listing = Listing(args.size, plus)
+        self._operations.readdir(args.fh, _signed(args.offset), listing)
         listing.reply(request)
 
-    def copy_file_range(
-        self, request: "ffi.CData", copy: "tuple[int, int, int, int, int, int, int, int]"
-    ) -> None:
-        ctx = CopyContext(request, lib.fusecopy_reply_copy)
-        _answered(ctx, lambda: self._operations.copy_file_range(*copy, ctx))
+    def fsyncdir(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "fsync")
+        self._operations.fsyncdir(args.fh, bool(args.fsync_flags & lib.FUSE_FSYNC_FDATASYNC))
+        _done(request)
 
-    def lseek(self, request: "ffi.CData", inode: int, fh: int, off: int, whence: int) -> None:
-        lib.fuse_reply_lseek(request, self._operations.lseek(inode, fh, off, whence))
+    def releasedir(self, request: "ffi.CData") -> None:
+        self._operations.releasedir(_arguments(request, "release").fh)
+        _done(request)
 
-    def ioctl(
-        self, request: "ffi.CData", inode: int, fh: int, cmd: int, data: bytes, out_size: int, is_dir: bool
-    ) -> None:
-        ctx = IoctlContext(request, _reply_ioctl)
-        _answered(ctx, lambda: self._operations.ioctl(inode, fh, cmd, data, out_size, is_dir, ctx))
 
-    def slow_read(self, request: "ffi.CData", fh: int, size: int, off: int) -> None:
-        lib.fusecopy_finish_read(request, descriptor(fh), size, off)
+# ---- what a request holds ----------------------------------------------------------------------------
 
-    def slow_write(
-        self,
-        request: "ffi.CData",
-        fh: int,
-        data: "ffi.CData",
-        size: int,
-        off: int,
-        before: int,
-        append: int,
-        writer: int,
-    ) -> None:
-        """Write what the native layer did not: it waits, or has no room that is for everybody."""
 
-        def write() -> int:
-            written: int = lib.fusecopy_write(descriptor(fh), data, size, off, append)
-            if written < 0:
-                raise OSError(-written, os.strerror(-written))
-            return written
+def _number(request: "ffi.CData") -> int:
+    """The inode that it is about, or the directory."""
+    return int(request.header.nodeid)
 
-        ctx = RequestContext(request)
-        ctx.uid = writer
-        try:
-            written = self._operations.spend(ctx, write)
-        except OSError:
-            if not before:
-                raise
-            written = 0
-        finally:
-            lib.free(data)
-        lib.fuse_reply_write(request, before + written)
+
+def _arguments(request: "ffi.CData", name: str) -> "ffi.CData":
+    return ffi.cast(f"struct fuse_{name}_in *", request.arguments)
+
+
+def _name(request: "ffi.CData") -> bytes:
+    return bytes(ffi.string(request.payload))
+
+
+def _two_names(request: "ffi.CData") -> tuple[bytes, bytes]:
+    first = _name(request)
+    return first, bytes(ffi.string(request.payload + len(first) + 1))
+
+
+def _signed(number: int) -> int:
+    """A number of 64 bits that the protocol has without its sign."""
+    return number - (1 << 64) if number >> 63 else number
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result
+
+
+def _fields(valid: int) -> SetattrFields:
+    atime_now = bool(valid & lib.FATTR_ATIME_NOW)
+    mtime_now = bool(valid & lib.FATTR_MTIME_NOW)
+    return SetattrFields(
+        update_atime=atime_now or bool(valid & lib.FATTR_ATIME),
+        update_mtime=mtime_now or bool(valid & lib.FATTR_MTIME),
+        update_ctime=bool(valid & lib.FATTR_CTIME),
+        update_mode=bool(valid & lib.FATTR_MODE),
+        update_uid=bool(valid & lib.FATTR_UID),
+        update_gid=bool(valid & lib.FATTR_GID),
+        update_size=bool(valid & lib.FATTR_SIZE),
+        atime_now=atime_now,
+        mtime_now=mtime_now,
+        drop_suidgid=bool(valid & lib.FATTR_KILL_SUIDGID),
+    )
+
+
+# ---- replies -----------------------------------------------------------------------------------------
+
+
+def _done(request: "ffi.CData") -> None:
+    lib.fusecopy_reply_error(request, 0)
+
+
+def _data(request: "ffi.CData", data: bytes) -> None:
+    lib.fusecopy_reply_data(request, ffi.from_buffer(data), len(data))
+
+
+def _struct(request: "ffi.CData", out: "ffi.CData") -> None:
+    lib.fusecopy_reply_data(request, out, ffi.sizeof(out[0]))
+
+
+def _sized(request: "ffi.CData", value: bytes, size: int) -> None:
+    """A value for a buffer of `size` bytes; with 0 the caller asks how large it is (getxattr(2))."""
+    if size == 0:
+        lib.fusecopy_reply_size(request, len(value))
+    elif len(value) > size:
+        raise OSError(errno.ERANGE, "the value is larger than the caller's buffer")
+    else:
+        _data(request, value)
 
 
 def _reply_ioctl(request: "ffi.CData", out: bytes) -> None:
-    lib.fuse_reply_ioctl(request, 0, ffi.from_buffer(out), len(out))
+    lib.fusecopy_reply_ioctl(request, ffi.from_buffer(out), len(out))
 
 
 def _answered(ctx: AnsweringContext[Answer], operation: Callable[[], Answer]) -> None:

@@ -2,17 +2,14 @@
 
 import errno
 import logging
-from collections.abc import Callable
-from typing import Any
 
 log = logging.getLogger(__name__)
 
 
-def errno_of(error: Exception, operation: Callable[..., Any]) -> int:
+def errno_of(error: Exception, operation: str) -> int:
     """The errno of an OSError; anything else is a mistake of ours, which goes to the diagnostics and is EIO
     to this one caller."""
     if isinstance(error, OSError):
         return error.errno or errno.EIO
-    name = getattr(operation, "__qualname__", operation)
-    log.error("unexpected error in %s; its caller got EIO", name, exc_info=error)
+    log.error("unexpected error in %s; its caller got EIO", operation, exc_info=error)
     return errno.EIO

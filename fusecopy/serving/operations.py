@@ -22,23 +22,23 @@ class RequestContext:
     Attributes:
         uid, gid: the caller's filesystem ids.
         pid: the calling thread's id; 0 where it has none in the mount's pid namespace.
-        umask: the caller's umask.
+        umask: the caller's umask, where the request tells it: of those that create something but links.
     """
 
     __slots__ = ("_request", "gid", "pid", "uid", "umask")
 
-    def __init__(self, request: "ffi.CData") -> None:
-        context = lib.fuse_req_ctx(request)
+    def __init__(self, request: "ffi.CData", umask: int = 0) -> None:
+        header = request.header
         self._request = request
-        self.uid: int = context.uid
-        self.gid: int = context.gid
-        self.pid: int = context.pid
-        self.umask: int = context.umask
+        self.uid: int = header.uid
+        self.gid: int = header.gid
+        self.pid: int = header.pid
+        self.umask = umask
 
     def interrupted(self) -> bool:
         """Whether the kernel sent FUSE_INTERRUPT, because the caller got a signal. Any thread may ask,
         until the request is answered."""
-        return bool(lib.fuse_req_interrupted(self._request))
+        return bool(self._request.interrupted)
 
 
 class AnsweringContext(RequestContext, Generic[Answer]):
@@ -108,9 +108,9 @@ class Operations:
     """What requests ask for. Methods may wait, run in any thread and several at a time, and raise OSError;
     any other exception answers EIO to that one caller and is logged with its traceback.
 
-    READ and WRITE are not among them: handles are `NativeFile`s. With the request loop the native layer also
-    answers by itself for inodes that it was lent (`nodes`): GETATTR, the kernel's own GETXATTR, and LOOKUP of
-    what is not there; and copies, where that is allowed (`cloned`).
+    READ and WRITE are not among them: handles are `NativeFile`s. The native lane also answers by itself for
+    inodes that it was lent (`nodes`): GETATTR, the kernel's own GETXATTR, and LOOKUP of what is not there;
+    and copies, where that is allowed (`cloned`).
 
     Attributes:
         negative_timeout: seconds for which the kernel may believe that a name is not there.
@@ -123,12 +123,12 @@ class Operations:
 
     def look(self, fh: int, pid: int, writes: bool) -> None:
         """Called at `pid`'s first READ of `fh`, at its first WRITE, and when the size of its WRITEs changes,
-        while it waits for the answer. Must be quick, must not raise. `pid` is WRITEBACK for mapped pages
+        while it waits for the answer. Must be quick. `pid` is WRITEBACK for mapped pages
         that the kernel writes."""
 
     def privileged_write(self, fh: int, ctx: RequestContext) -> None:
-        """Called before a program without CAP_FSETID writes into a file with setuid or setgid bits, which it
-        may not leave in place. Must not raise."""
+        """Called before a program without CAP_FSETID writes into a file, in which it may leave no setuid or
+        setgid bits."""
 
     def spend(self, ctx: RequestContext, write: Callable[[], int]) -> int:
         """Call `write`, which takes up room, with what the program may have of it."""
@@ -198,8 +198,8 @@ class Operations:
         """The value of an extended attribute."""
         raise _lacking()
 
-    def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
-        """Set an extended attribute."""
+    def setxattr(self, inode: int, name: bytes, value: bytes, flags: int, ctx: RequestContext) -> None:
+        """Set an extended attribute; `flags` as in setxattr(2)."""
         raise _lacking()
 
     def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
@@ -224,7 +224,7 @@ class Operations:
         """A descriptor of an open file is being closed."""
 
     def release(self, fh: int) -> None:
-        """The last descriptor of an open file was closed. With the request loop this follows the answer."""
+        """The last descriptor of an open file was closed. Mostly this follows the answer."""
 
     def fsync(self, fh: int, datasync: bool) -> None:
         """fsync(2) or fdatasync(2)."""

@@ -1,19 +1,15 @@
 """One mounted session: pyfuse3's init, main and close, and the request loop beside them.
 
-With the loop (loop.c) requests are answered on its own threads; pyfuse3's loop, on trio's thread, gets only
-what is handed over to it. Without, pyfuse3's loop receives them all. pyfuse3 has one session a process, and
-so have we.
+Requests are received and answered on the loop's own threads (libfuse/loop.c); pyfuse3's loop, on trio's
+thread, gets INIT and DESTROY only. pyfuse3 has one session a process, and so have we.
 """
 
-import errno
 import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import pyfuse3
 import trio
@@ -21,21 +17,15 @@ import trio
 from fusecopy.errors import FuseUnavailableError, MountRefusedError
 from fusecopy.native import afterwards
 from fusecopy.native._native import ffi, lib
-from fusecopy.serving import answers, handlers
+from fusecopy.serving import handlers
+from fusecopy.serving.answers import Answers
 from fusecopy.serving.operations import Operations
-from fusecopy.serving.shell import Shell
 
 log = logging.getLogger(__name__)
 
 LOOP_THREADS = 512
 """Requests that the loop serves at the same time. All but one of them may wait for something; how many of a
 kind, backlog.c says."""
-
-TASK_THREADS = 48
-"""Without the loop: copies, reads and writes that wait at the same time."""
-
-MAX_TASKS = 200
-"""Requests pyfuse3 may have under way; above what its worker threads let through at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +37,38 @@ class Connection:
         max_write: bytes of the largest WRITE.
         passthrough: the kernel may be told to read and write files of the backing by itself.
         requests: requests received so far, by opcode.
+        lanes: for each operation that was asked for, how many requests were answered natively, and how many
+            were left to Python.
     """
 
     protocol: tuple[int, int]
     max_write: int
     passthrough: bool
     requests: dict[int, int]
+    lanes: dict[str, tuple[int, int]]
+
+
+class _Settings(pyfuse3.Operations):
+    """What pyfuse3 is told; of its operations none is asked."""
+
+    supports_dot_lookup = False
+    enable_acl = True
 
 
 class _Session:
-    """The running session: where its tasks run."""
+    """The running session: its tasks and its threads."""
 
-    def __init__(self, operations: Operations, has_loop: bool) -> None:
+    def __init__(self, operations: Operations) -> None:
         self.operations = operations
-        self.answers = answers.Answers(operations)
-        self.has_loop = has_loop
-        self.nursery: trio.Nursery | None = None
-        self._task_threads = trio.CapacityLimiter(TASK_THREADS)
+        self.tasks = Answers(operations).tasks()
         self._lock = threading.Lock()
         self._serving: set[threading.Thread] = set()
         self._said_crowded = False
 
-    def take(self, request: "ffi.CData", task: answers.Task, *args: Any) -> None:
-        """Run `task`, which answers `request`: here, on a thread of the loop, or in one of trio's."""
-        if self.has_loop:
-            answers.answer(request, task, *args)
-        elif self.nursery is None:
-            lib.fuse_reply_err(request, errno.EIO)
-        else:
-            self.nursery.start_soon(self._in_thread, request, task, *args)
-
-    async def _in_thread(self, request: "ffi.CData", task: answers.Task, *args: Any) -> None:
-        run = partial(answers.answer, request, task, *args)
-        with trio.CancelScope(shield=True):  # whoever asked gets an answer
-            await trio.to_thread.run_sync(run, limiter=self._task_threads)
-
     @asynccontextmanager
     async def loop(self) -> AsyncIterator[None]:
         """The loop's threads, while the context lasts; its end waits for the requests under way."""
-        if not self.has_loop:
-            yield
-            return
+        lib.fusecopy_begin_loop()
         overseer = threading.Thread(target=lib.fusecopy_oversee, name="overseer", daemon=True)
         overseer.start()
         followers = threading.Thread(target=afterwards.follow, args=(self.operations,), name="afterwards")
@@ -146,9 +127,9 @@ def init(
     source: str,
     mountpoint: str,
     options: Iterable[str],
-    loop: bool = True,
     passthrough: bool = False,
     max_read: int = 0,
+    native_lane: bool = True,
 ) -> None:
     """Mount, as pyfuse3.init does, with our operations added to pyfuse3's.
 
@@ -160,9 +141,9 @@ def init(
 
     Args:
         source: what the mount table is to say is mounted.
-        loop: answer requests by the request loop.
         passthrough: ask for kernel passthrough; `connection` says whether it was granted.
         max_read: bytes of the largest READ, 0 for no limit.
+        native_lane: answer natively what may be; without, Python answers everything, as tests want it.
 
     Raises:
         MountRefusedError: the kernel or fusermount3 would not mount; their reason is on stderr.
@@ -170,13 +151,15 @@ def init(
     """
     global _session
     connection = lib.fusecopy_get_connection()
-    connection.has_loop = loop
+    connection.is_native = native_lane
+    connection.denies_others = "allow_root" in options
+    connection.owner = os.getuid()
     connection.negative_timeout = operations.negative_timeout
     connection.passthrough = passthrough
     connection.max_read = max_read
     named = ffi.new("char[]", os.fsencode(source))
     connection.source = named
-    connection.want = lib.FUSE_CAP_DONT_MASK | lib.FUSE_CAP_READDIRPLUS_AUTO
+    connection.want = lib.FUSE_CAP_DONT_MASK | lib.FUSE_CAP_READDIRPLUS | lib.FUSE_CAP_READDIRPLUS_AUTO
     connection.refuse = (
         lib.FUSE_CAP_ATOMIC_O_TRUNC
         | lib.FUSE_CAP_HANDLE_KILLPRIV
@@ -184,11 +167,11 @@ def init(
         | lib.FUSE_CAP_SPLICE_WRITE
         | lib.FUSE_CAP_SPLICE_MOVE
     )
-    _session = _Session(operations, loop)
+    _session = _Session(operations)
     handlers.dispatch_to(_session)
     limit = {f"max_read={max_read}"} if max_read else set()
     try:
-        pyfuse3.init(Shell(operations), mountpoint, {*options, *limit})
+        pyfuse3.init(_Settings(), mountpoint, {*options, *limit})
     except RuntimeError as error:
         raise MountRefusedError(
             f"{mountpoint}: the mount was refused ({error})", "the reason is in the lines above"
@@ -206,16 +189,11 @@ def init(
 
 async def main() -> None:
     """Serve until the file system is unmounted, and until every request under way is answered."""
-    async with trio.open_nursery() as nursery:
-        _session.nursery = nursery
+    async with _session.loop():
         try:
-            async with _session.loop():
-                try:
-                    await pyfuse3.main(min_tasks=2, max_tasks=MAX_TASKS)
-                finally:
-                    _session.operations.ended()
+            await pyfuse3.main()
         finally:
-            _session.nursery = None
+            _session.operations.ended()
 
 
 def close(unmount: bool = True) -> None:
@@ -238,4 +216,11 @@ def connection() -> Connection:
     """What was agreed at INIT."""
     c = lib.fusecopy_get_connection()
     requests = {opcode: int(count) for opcode, count in enumerate(c.requests) if count}
-    return Connection((c.major, c.minor), c.max_write, bool(c.passthrough), requests)
+    native = list(c.native)
+    rows = {opcode: lib.fusecopy_operation(opcode) for opcode in requests}
+    lanes = {
+        ffi.string(row.name).decode(): (native[opcode], requests[opcode] - native[opcode])
+        for opcode, row in rows.items()
+        if row
+    }
+    return Connection((c.major, c.minor), c.max_write, bool(c.passthrough), requests, lanes)

@@ -80,7 +80,6 @@ PEERS = (
     _ours("fusecopy:kernel_cache", "-o", "allow_other,kernel_cache"),
     _ours("fusecopy:coherent", "-o", "allow_other", "--coherent"),
     _ours("fusecopy:passthrough", "-o", "allow_other", "--passthrough"),
-    _ours("fusecopy:no-inner-loop", "-o", "allow_other", "--no-inner-loop"),
     _ours("fusecopy:declines", "-o", "allow_other", "--decline", "eopnotsupp", offloads=False),
     _ll("passthrough_ll"),
     _ll("passthrough_ll:-s", "-s"),

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import require
 from tests.mount.sides import opened
-from tests.mounted import INNER_LOOP, Mounted, mounted
+from tests.mounted import NATIVE_LANE, Mounted, answered_natively, mounted
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_many_clients_at_once_are_answered_right(backing: Path) -> None:
 
 
 def test_requests_that_no_operation_serves_are_answered_too(backing: Path) -> None:
-    """They are left to pyfuse3, on trio's thread; its handlers must not run on any other."""
+    """With ENOSYS, or by the kernel itself from then on."""
     with mounted(backing) as mount:
         (mount.path / "f").write_bytes(b"x")
         with opened(mount.path / "f", os.O_RDWR) as file:
@@ -114,15 +114,16 @@ def test_requests_that_no_operation_serves_are_answered_too(backing: Path) -> No
         assert (mount.path / "f").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("inner", [True, False] if INNER_LOOP else [False])
-def test_the_inner_loop_can_be_switched_off(backing: Path, inner: bool) -> None:
-    """pyfuse3 waits for the device itself, and for an eventfd in its place where the inner loop reads it.
-    Watching, which has an eventfd of its own, is off."""
-    with mounted(backing, "--exclusive", *([] if inner else ["-o", "no-inner-loop"])) as mount:
+@pytest.mark.parametrize("native", [True, False] if NATIVE_LANE else [False])
+def test_the_native_lane_can_be_switched_off(backing: Path, native: bool) -> None:
+    """pyfuse3 waits for an eventfd in the device's place, and Python answers everything."""
+    with mounted(backing, "--exclusive", *([] if native else ["--no-native-lane"])) as mount:
         (mount.path / "f").write_bytes(b"x")
         assert (mount.path / "f").read_bytes() == b"x"
+        assert not (mount.path / "g").exists()
         held = set()
         for descriptor in Path(f"/proc/{mount.process.pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed meanwhile
                 held.add(os.readlink(descriptor))
-        assert ("anon_inode:[eventfd]" in held) is inner
+        assert "anon_inode:[eventfd]" in held
+        assert any(answered_natively(mount).values()) is native

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import require
 from tests.mount.sides import Sides, opened
-from tests.mounted import INNER_LOOP, mounted
+from tests.mounted import mounted
 
 libc = ctypes.CDLL(None, use_errno=True)
 NOREPLACE, EXCHANGE = 1, 2
@@ -250,6 +250,5 @@ def test_an_exclusive_mount_asks_once(btrfs: Path, tmp_path: Path) -> None:
             assert not (mount.path / "missing").exists()
             assert os.listdir(mount.path) == ["f"]
             asked.append(json.loads(mount.attribute("stats"))["requests"])
-        # LOOKUP, GETATTR, READDIR, READDIRPLUS; pyfuse3 cannot say that a listing may be remembered.
-        for opcode in ("1", "3", "28", "44") if INNER_LOOP else ("1",):
+        for opcode in ("1", "3", "28", "44"):  # LOOKUP, GETATTR, READDIR, READDIRPLUS
             assert asked[1].get(opcode, 0) == asked[2].get(opcode, 0)

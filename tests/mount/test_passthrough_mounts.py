@@ -148,9 +148,9 @@ def test_an_ordinary_mount_says_that_it_sees_all(sharing_backing: Path) -> None:
 # ---- other ways --------------------------------------------------------------------------------------
 
 
-def test_without_the_inner_loop(sharing_backing: Path) -> None:
+def test_without_the_native_lane(sharing_backing: Path) -> None:
     (sharing_backing / "a").write_bytes(noise(SIZE))
-    with mounted(sharing_backing, "--passthrough", "--no-inner-loop") as mount:
+    with mounted(sharing_backing, "--passthrough", "--no-native-lane") as mount:
         run("cp", mount.path / "a", mount.path / "b")
         assert (mount.path / "b").read_bytes() == noise(SIZE)
         (mount.path / "c").write_bytes(b"written")

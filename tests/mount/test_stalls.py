@@ -17,12 +17,11 @@ import pytest
 from tests import mounted as tests_mounted
 from tests.mount.sides import opened
 from tests.mount.test_loop import lease_breaks_ignored, leased, open_all  # noqa: F401
-from tests.mounted import INNER_LOOP, Mounted, mounted
+from tests.mounted import Mounted, mounted
 
 pytestmark = [
     pytest.mark.fuse,
     pytest.mark.loop,
-    pytest.mark.skipif(not INNER_LOOP, reason="pyfuse3's loop has a limit of its own"),
 ]
 
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878

@@ -29,7 +29,7 @@ FOLDERS = (
 )
 """From the top down; the last is fusecopy/ itself."""
 
-UP = {("libfuse/loop", "native/shared")}
+UP: set[tuple[str, str]] = set()
 """Arrows up that are still to be removed."""
 
 CIRCLES: set[str] = set()

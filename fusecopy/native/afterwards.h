@@ -1,0 +1,24 @@
+/* What is done after a request has its answer (afterwards.c). */
+
+#ifndef FUSECOPY_AFTERWARDS_H
+#define FUSECOPY_AFTERWARDS_H
+
+#include "shared.h"
+
+/* Note what is to be done, and after the answer have it seen to. */
+void fusecopy_note(const struct fusecopy_event *what);
+void fusecopy_see_to(void);
+
+/* Wait until all that was noted is done; until what a write of a file would disturb is. */
+void fusecopy_settle(void);
+void fusecopy_settle_range(const struct fusecopy_file *file, int64_t off, uint64_t length);
+
+/* From before its answer until it is reported, what would change a copy that Python proves waits for it. */
+void fusecopy_begin_proof(struct fusecopy_proof *proof);
+void fusecopy_end_proof(const struct fusecopy_proof *proof);
+
+/* The next of them, when the one that `next` holds is done; false at the end. */
+int fusecopy_next_event(struct fusecopy_event *next);
+void fusecopy_end_events(void);
+
+#endif

@@ -1,0 +1,12 @@
+/* Who sent a request (callers.c). */
+
+#ifndef FUSECOPY_CALLERS_H
+#define FUSECOPY_CALLERS_H
+
+#include "shared.h"
+
+/* 0, or -ESRCH where the thread is gone or may not be seen. `uid` is the request's; -1 has it looked up. */
+int fusecopy_identify(pid_t thread, int64_t uid, struct fusecopy_caller *caller);
+void fusecopy_forget_callers(void);
+
+#endif

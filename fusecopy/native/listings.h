@@ -1,0 +1,21 @@
+/* Listings of directories of the backing (listings.c). */
+
+#ifndef FUSECOPY_LISTINGS_H
+#define FUSECOPY_LISTINGS_H
+
+#include "shared.h"
+
+/* Go on from position `off`; 0 or a negative errno. */
+int fusecopy_seek_directory(struct fusecopy_directory *d, int64_t off);
+
+/* Take as many entries as the batch and the reply have room for. Returns their number, 0 when there are no more or
+ * the next does not fit, or a negative errno. */
+int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d);
+
+/* Give those of the batch that were looked up their numbers, and seconds for which they may be believed. */
+void fusecopy_number(struct fusecopy_listing *l, const uint64_t *numbers, double timeout);
+
+/* Add the batch to the reply. */
+void fusecopy_lay_out(struct fusecopy_listing *l);
+
+#endif

@@ -1,0 +1,42 @@
+/* The table of operations (operations.c). */
+
+#ifndef FUSECOPY_OPERATIONS_H
+#define FUSECOPY_OPERATIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct fusecopy_request;
+
+/* What must be settled (afterwards.c) before a request is answered: nothing; what a change of its range of a file
+ * would disturb; everything, if it changes anything; everything, because it changes names that a report tells. */
+#define FUSECOPY_NOTHING_FIRST 0
+#define FUSECOPY_RANGE_FIRST 1
+#define FUSECOPY_CHANGE_FIRST 2
+#define FUSECOPY_NAMES_FIRST 3
+#define FUSECOPY_ALL_FIRST 4
+
+/* What others did to the backing (watch.h) that a request is to see. */
+#define FUSECOPY_SEES_CHANGES 1
+#define FUSECOPY_SEES_NAMES 2
+
+/* One operation. */
+struct fusecopy_operation {
+	const char *name;   /* NULL: there is none of that opcode */
+	const char *python; /* the method of Answers that serves it (serving/answers.py); NULL: it is never left */
+	int kind;           /* what it may wait for (backlog.h) */
+	size_t arguments;   /* bytes of its own header */
+	int (*answer)(struct fusecopy_request *request); /* natively: FUSECOPY_ANSWERED or FUSECOPY_LEFT */
+	int before;         /* what must be settled before anybody answers it */
+	int before_python;  /* and more, before Python does */
+	int sees;           /* what others did before is applied first */
+	int is_open;        /* it is about a file that is open, or about none: whoever has it may ask */
+};
+
+/* That of an opcode; NULL where there is none. */
+const struct fusecopy_operation *fusecopy_operation(uint32_t opcode);
+
+/* Run by the loop's threads: serve requests as long as there are any. */
+void fusecopy_serve(void);
+
+#endif
