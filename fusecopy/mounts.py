@@ -1,5 +1,6 @@
 """The mount table, and taking a mount out of it."""
 
+import ctypes
 import errno
 import os
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 from fusecopy.errors import UnmountError
 
 FSTYPE = "fuse.fusecopy"
-UNMOUNT_SECONDS = 10
+
+UMOUNT_NOFOLLOW, MNT_DETACH = 8, 2
+"""linux/mount.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +22,11 @@ class Mount:
 
     Attributes:
         mountpoint: where it is.
+        id, parent: what the kernel calls it, and the mount that it lies on.
         fstype: type with subtype, as "fuse.fusecopy".
         source: what was mounted; for ours the backing directory.
         device: st_dev of everything in it.
+        root: the directory of the file system that is seen there.
         flags: of this mount, as "ro" or "nosuid".
         owner: the user and the group that FUSE mounted it for, and serves alone without allow_other; root's
             where the file system is another.
@@ -32,6 +37,9 @@ class Mount:
     fstype: str
     source: str
     device: int
+    id: int = 0
+    parent: int = 0
+    root: str = "/"
     flags: frozenset[str] = frozenset()
     owner: tuple[int, int] = (0, 0)
     allow_other: bool = False
@@ -64,6 +72,9 @@ def parsed(mountinfo: str) -> Iterator[Mount]:
             fstype=tail[0],
             source=_unescape(tail[1]),
             device=os.makedev(major, minor),
+            id=int(words[0]),
+            parent=int(words[1]),
+            root=_unescape(words[3]),
             flags=frozenset(words[5].split(",")) | settings.keys() & {"ro", "sync", "dirsync"},
             owner=(int(settings.get("user_id", 0)), int(settings.get("group_id", 0))),
             allow_other="allow_other" in settings,
@@ -77,8 +88,33 @@ def ours() -> list[Mount]:
 
 def at(mountpoint: str) -> Mount | None:
     """The topmost mount at a directory, whether its server lives or not."""
+    return next(iter(stacked(mountpoint)), None)
+
+
+def stacked(mountpoint: str) -> list[Mount]:
+    """All mounts at a directory, the topmost first."""
     path = os.path.abspath(mountpoint)
-    return next((mount for mount in reversed(list(mounts())) if mount.mountpoint == path), None)
+    there = [mount for mount in mounts() if mount.mountpoint == path]
+    there.reverse()
+    covered = {mount.parent for mount in there}
+    return sorted(there, key=lambda mount: mount.id in covered)
+
+
+def elsewhere(device: int) -> Iterator[tuple[int, str]]:
+    """Where a file system is mounted, as far as we may look: in this mount namespace, as (0, mount point),
+    and in each other one, as the number of a process that lives there and the mount point there."""
+    seen = set()
+    for process in [0, *sorted(int(name) for name in os.listdir("/proc") if name.isdigit())]:
+        place = Path(f"/proc/{process or 'self'}")
+        try:
+            namespace = os.readlink(place / "ns" / "mnt")
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            table = os.fsdecode((place / "mountinfo").read_bytes())
+        except OSError:  # it has ended, or is another user's
+            continue
+        yield from ((process, mount.mountpoint) for mount in parsed(table) if mount.device == device)
 
 
 def of(path: bytes) -> Mount | None:
@@ -102,30 +138,25 @@ def behind(path: bytes) -> bytes:
 
 
 def unmount(mountpoint: str, lazy: bool = False) -> None:
-    """Take a mount away, with `lazy` also while it is busy.
+    """Take the topmost mount at a directory away, with `lazy` also while it is busy. Its server is not asked
+    anything, but a busy one may let it wait: its dirty pages are written first.
 
     Raises:
         UnmountError: it is busy, is not ours to unmount, or fusermount3 is missing.
     """
-    command = ["umount", "-i"] if os.geteuid() == 0 else ["fusermount3", "-u"]
-    lazily = {"umount": "-l", "fusermount3": "-z"}[command[0]]
+    if os.geteuid() == 0:
+        # Not by umount(8), which asks for the attributes of the mount point (util-linux 2.38).
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.umount2(os.fsencode(mountpoint), UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)):
+            raise UnmountError(f"{mountpoint}: cannot be unmounted: {os.strerror(ctypes.get_errno())}")
+        return
+    command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", mountpoint]
     try:
-        result = subprocess.run(
-            [*command, *([lazily] if lazy else []), "--", mountpoint],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=UNMOUNT_SECONDS,
-        )
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace")
     except FileNotFoundError as error:
-        raise UnmountError(f"{mountpoint}: {command[0]} is not installed", "apt install fuse3") from error
-    except subprocess.TimeoutExpired as error:
-        raise UnmountError(
-            f"{mountpoint}: {command[0]} did not end within {UNMOUNT_SECONDS} s",
-            f"fusecopy umount --abort {mountpoint}",
-        ) from error
+        raise UnmountError(f"{mountpoint}: fusermount3 is not installed", "apt install fuse3") from error
     if result.returncode:
-        raise UnmountError(f"{mountpoint}: {result.stderr.strip() or 'umount failed'}")
+        raise UnmountError(f"{mountpoint}: {result.stderr.strip() or 'fusermount3 failed'}")
 
 
 def abort(mount: Mount) -> None:

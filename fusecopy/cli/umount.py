@@ -8,75 +8,142 @@ from pathlib import Path
 
 import click
 
-from fusecopy import mounts
+from fusecopy import bounded, mounts
 from fusecopy.errors import MountPointError, UnmountError
 
 SERVER_SECONDS = 30
 
+ELSEWHERE_SECONDS = 5
+"""Where the mount lives on in another place: that may be a container that is just being made or removed."""
 
+UNMOUNT_SECONDS = 10
+"""What the kernel is given to write what the mount's files have in memory."""
+
+LINKS_FOLLOWED = 40
+"""As the kernel has it (path_resolution(7))."""
+
+
+# No click.Path: it looks at what is there, and the server may not answer.
 @click.command()
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint")
 @click.option("--lazy", is_flag=True, help="Detach it now, also while it is busy; do not wait.")
 @click.option("--abort", is_flag=True, help="Fail everything under way in it, then detach it.")
 def command(mountpoint: str, lazy: bool, abort: bool) -> None:
     """Unmount MOUNTPOINT and wait until its server has ended and its log is complete.
 
-    Works on a mount whose server is gone, too. Where it is busy, the processes that hold it are named.
+    Works on a mount whose server is gone, too. Where it is busy, the processes that hold it are named. With
+    --lazy and --abort nothing is asked of the server.
     """
     mount = _mount_at(mountpoint)
-    path = mount.mountpoint
     if abort:
         mounts.abort(mount)
-        mounts.unmount(path, lazy=True)
+    if abort or lazy:
+        mounts.unmount(mount.mountpoint, lazy=True)
         return
-    dead = _dead(path)
-    server = None if lazy or dead else _server(path)
     try:
-        mounts.unmount(path, lazy=lazy or dead)
-    except UnmountError as error:
-        holders = list(_holders(path))
-        if holders:
-            error.remedy = "held by " + ", ".join(holders) + "; end them, or use --lazy"
-        raise
-    if server is not None:
-        _wait(server, path)
+        server = _server(mount)
+    except OSError as error:
+        if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            mounts.unmount(mount.mountpoint, lazy=True)
+            return
+        server = None
+    _unmount(mount.mountpoint)
+    if server is None:
+        raise UnmountError(
+            f"{mount.mountpoint} is unmounted, but its server did not answer, so its end was not waited for"
+        )
+    _wait(server, mount)
 
 
 def _mount_at(mountpoint: str) -> mounts.Mount:
-    """The mount there. The mount point itself is looked at last, because its server may hang."""
-    parent, name = os.path.split(os.path.abspath(mountpoint))
-    mount = mounts.at(os.path.join(os.path.realpath(parent), name)) or mounts.at(os.path.realpath(mountpoint))
-    if not mount or mount.fstype != mounts.FSTYPE:
-        raise MountPointError(f"{mountpoint}: fusecopy has no mount there", "fusecopy list shows them")
-    return mount
+    """The mount there. The mount point itself is never looked at, because its server may hang."""
+    path = _followed(mountpoint)
+    there = mounts.stacked(path)
+    if there and there[0].fstype == mounts.FSTYPE:
+        return there[0]
+    if any(mount.fstype == mounts.FSTYPE for mount in there):
+        top = there[0]
+        raise UnmountError(
+            f"{mountpoint}: another mount ({top.fstype}, {top.source}) lies on fusecopy's", f"umount {path}"
+        )
+    raise MountPointError(f"{mountpoint}: fusecopy has no mount there", "fusecopy list shows them")
 
 
-def _dead(path: str) -> bool:
+def _followed(mountpoint: str) -> str:
+    """The path of a mount point without symbolic links. Before anything is looked at, it is looked for in the
+    table of mounts."""
+    path = os.path.abspath(mountpoint)
+    for _ in range(LINKS_FOLLOWED):
+        if mounts.at(path):
+            return path
+        parent, name = os.path.split(path)
+        path = os.path.join(os.path.realpath(parent), name)
+        if mounts.at(path):
+            return path
+        try:
+            path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        except OSError:
+            return path
+    return path
+
+
+def _server(mount: mounts.Mount) -> int | None:
+    """A descriptor of the server's process, by the number that the mount itself gives; None where it does not
+    answer, or is in another pid namespace.
+
+    Raises:
+        OSError: it cannot be asked, as where the server is gone.
+    """
     try:
-        os.stat(path)
-    except OSError as error:
-        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
-    return False
-
-
-def _server(path: str) -> int | None:
-    """A descriptor of the server's process, by the number that the mount itself gives."""
+        number = int(bounded.attribute(mount.mountpoint, "user.fusecopy.pid"))
+    except (TimeoutError, ValueError):
+        return None
     try:
-        return os.pidfd_open(int(os.getxattr(path, "user.fusecopy.pid")))
-    except (OSError, ValueError):
+        return os.pidfd_open(number)
+    except OSError:
         return None
 
 
-def _wait(server: int, path: str) -> None:
+def _unmount(path: str) -> None:
+    try:
+        bounded.call(lambda: mounts.unmount(path), UNMOUNT_SECONDS)
+    except TimeoutError as error:
+        raise UnmountError(
+            f"{path}: could not be unmounted within {UNMOUNT_SECONDS} s", f"fusecopy umount --abort {path}"
+        ) from error
+    except UnmountError as error:
+        holders = list(_holders(path))
+        error.remedy = "fusecopy umount --lazy detaches it all the same"
+        if holders:
+            error.remedy = "held by " + ", ".join(holders) + "; end them, or use --lazy"
+        raise
+
+
+def _wait(server: int, mount: mounts.Mount) -> None:
+    path = mount.mountpoint
     poll = select.poll()
     poll.register(server, select.POLLIN)
-    ended = poll.poll(SERVER_SECONDS * 1000)
+    left = list(mounts.elsewhere(mount.device))
+    ended = poll.poll((ELSEWHERE_SECONDS if left else SERVER_SECONDS) * 1000)
     os.close(server)
-    if not ended:
+    if ended:
+        return
+    left = list(mounts.elsewhere(mount.device))
+    if left:
+        places = ", ".join(_place(*place) for place in left)
         raise UnmountError(
-            f"{path} is unmounted, but its server still runs after {SERVER_SECONDS} s",
-            "somebody may hold a file of a lazily detached mount open",
+            f"{path} is unmounted, but its server still serves it at {places}", "unmount it there, too"
         )
+    raise UnmountError(
+        f"{path} is unmounted, but its server still runs after {SERVER_SECONDS} s",
+        "somebody may hold a file of a lazily detached mount open",
+    )
+
+
+def _place(process: int, mountpoint: str) -> str:
+    if not process:
+        return mountpoint
+    return f"{mountpoint} in the mount namespace of {_comm(Path(f'/proc/{process}'))} (pid {process})"
 
 
 def _holders(mountpoint: str) -> Iterator[str]:

@@ -35,6 +35,7 @@ from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFiles
 from fusecopy.filesystem.operations import Filesystem, Operations
+from fusecopy.filesystem.ownmount import OwnMount
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.policy import Policy, parse
 from fusecopy.filesystem.trees import Trees
@@ -215,12 +216,14 @@ class Server:
             self._config.max_read,
             self._config.native_lane,
         )
-        self._watching.start()
+        self._mount = OwnMount(self._config.mountpoint)
         try:
+            self._mount.check(self._config.backing)
+            self._watching.start()
             with self._clones.door:
                 trio.run(self._serve, ready)
         finally:
-            serving.close(unmount=True)
+            serving.close(unmount=self._mount.is_on_top())
             self._watching.stop()
             self._accounts.settle_all()
             self._inodes.close()
@@ -274,6 +277,13 @@ class Server:
     async def _end(self, insist: bool) -> None:
         if insist:
             pyfuse3.terminate()
+            return
+        if not self._mount.is_on_top():
+            log.warning(
+                "%s: not unmounted, because another mount lies on it or it was moved\n"
+                "  a second signal ends the server all the same, and leaves a dead mount",
+                self._config.mountpoint,
+            )
             return
         try:
             await trio.to_thread.run_sync(mounts.unmount, self._config.mountpoint)

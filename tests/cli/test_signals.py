@@ -90,3 +90,17 @@ def test_totals_of_a_mount_in_the_background_go_to_its_diagnostics(place: Place)
     assert not running(pid)
     said = diagnostics.read_text()
     assert json.loads(said[said.index("{") :])["lost"] == 0
+
+
+def test_what_somebody_else_has_mounted_on_it_is_not_unmounted(tmp_path: Path) -> None:
+    with mounted(tmp_path, expected="another mount lies on it") as mount:
+        subprocess.run(["mount", "-t", "tmpfs", "precious", mount.path], check=True, timeout=30)
+        (mount.path / "only copy").write_text("content")
+        mount.process.send_signal(signal.SIGTERM)
+        mount.await_words("a second signal ends the server all the same")
+        assert (mount.path / "only copy").read_text() == "content"
+        mount.process.send_signal(signal.SIGTERM)
+        assert mount.process.wait(30) == 0
+        assert (mount.path / "only copy").read_text() == "content"
+        assert isinstance(list(current(mount.log))[-1], Footer)
+        subprocess.run(["umount", mount.path], check=True, timeout=30)

@@ -5,7 +5,7 @@ import select
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -117,3 +117,84 @@ def test_abort_takes_away_a_mount_whose_server_hangs(place: Place) -> None:
         assert mounts.at(str(place.point)) is None
     await_end(server)
     assert isinstance(list(current(place.log))[-1], Footer)
+
+
+@contextmanager
+def stopped(place: Place) -> Iterator[int]:
+    """A mount whose server does not answer, and of which the kernel remembers nothing: everything asks."""
+    done = run("mount", "--coherent", "--log", place.log, place.backing, place.point)
+    assert done.returncode == 0, done.stderr
+    server = int(os.getxattr(place.point, "user.fusecopy.pid"))
+    os.kill(server, signal.SIGSTOP)
+    try:
+        yield server
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGCONT)
+    await_end(server)
+
+
+@pytest.mark.usefixtures("fusectl")
+@pytest.mark.parametrize("how", ["--lazy", "--abort"])
+@pytest.mark.parametrize("name", ["path", "link", "dots"])
+def test_server_that_does_not_answer_is_not_asked(place: Place, how: str, name: str) -> None:
+    link = place.backing.parent / "link"
+    link.symlink_to(place.point)
+    point = {"path": place.point, "link": link, "dots": place.backing / ".." / "mnt"}[name]
+    with stopped(place):
+        done = run("umount", how, point)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert mounts.at(str(place.point)) is None
+
+
+def test_end_of_a_server_that_does_not_answer_is_not_waited_for(place: Place) -> None:
+    with stopped(place):
+        done = run("umount", place.point)
+        assert done.returncode == Exit.UNMOUNT
+        assert "is unmounted, but its server did not answer" in done.stderr
+        assert mounts.at(str(place.point)) is None
+
+
+def test_mount_that_lives_on_in_another_namespace_names_who_holds_it(place: Place) -> None:
+    server = mounted(place)
+    command = ["unshare", "--mount", "--propagation=private", "sh", "-c", "echo; exec cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        done = run("umount", place.point)
+        assert done.returncode == Exit.UNMOUNT
+        assert f"its server still serves it at {place.point} in the mount namespace of cat" in done.stderr
+        assert f"(pid {other.pid})" in done.stderr
+        assert mounts.at(str(place.point)) is None
+        assert running(server)
+    await_end(server)
+
+
+def test_mount_that_is_bound_to_another_place_names_it(place: Place) -> None:
+    server = mounted(place)
+    bound = place.backing.parent / "bound"
+    bound.mkdir()
+    subprocess.run(["mount", "--bind", place.point, bound], check=True, timeout=30)
+    try:
+        done = run("umount", place.point)
+    finally:
+        subprocess.run(["umount", bound], check=True, timeout=30)
+    assert done.returncode == Exit.UNMOUNT
+    assert f"its server still serves it at {bound}" in done.stderr
+    await_end(server)
+
+
+def test_what_somebody_else_has_mounted_on_it_stays(place: Place) -> None:
+    mounted(place)
+    subprocess.run(["mount", "-t", "tmpfs", "precious", place.point], check=True, timeout=30)
+    try:
+        for how in ((), ("--lazy",), ("--abort",)):
+            done = run("umount", *how, place.point)
+            assert done.returncode == Exit.UNMOUNT
+            assert "another mount (tmpfs, precious) lies on fusecopy's" in done.stderr
+            there = mounts.at(str(place.point))
+            assert there is not None
+            assert there.source == "precious"
+    finally:
+        subprocess.run(["umount", place.point], check=True, timeout=30)
+    assert run("umount", place.point).returncode == 0
