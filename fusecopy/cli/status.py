@@ -47,6 +47,10 @@ def _lines(stats: dict[str, Any]) -> Iterator[str]:
     requests = {opcodes.name(int(opcode)): count for opcode, count in stats["requests"].items()}
     ranked = sorted(requests.items(), key=lambda item: -item[1])
     yield f"{'requests':<11} {', '.join(f'{name} {count}' for name, count in ranked)}"
+    for lane, index in (("native", 0), ("python", 1)):
+        answered = {name: counts[index] for name, counts in stats["lanes"].items() if counts[index]}
+        ranked = sorted(answered.items(), key=lambda item: -item[1])
+        yield f"{f'by {lane}':<11} {', '.join(f'{name} {count}' for name, count in ranked) or 'none'}"
     yield f"{'ledger':<11} {'' if stats['ledger'] else 'empty'}".rstrip()
     for decision in stats["ledger"]:
         cause = f", since record {decision['seq']} of the log" if decision["seq"] else ""

@@ -117,6 +117,7 @@ class Copies:
         self._credentials = credentials
         self._stopping = threading.Event()
         self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._deciding = threading.Lock()
         announcements.changed = watching.changed = self._let_clone
         self._let_clone()
 
@@ -127,11 +128,13 @@ class Copies:
 
     def _let_clone(self) -> None:
         """Copies may be answered by a clone at once where that would be tried first, and where nobody
-        changes unseen what the proof looks at."""
-        policy = self.policy
-        reflink_first = policy.strict or policy.paths[0] is Path.REFLINK
-        undecided = policy.decline or policy.refuse or self._announcements
-        serving.allow_clones(self._watching.sees_all and reflink_first and not undecided)
+        changes unseen what the proof looks at. Evaluated and stored under one lock: else a thread that
+        evaluated the policy before would store its answer over that of the new one."""
+        with self._deciding:
+            policy = self.policy
+            reflink_first = policy.strict or policy.paths[0] is Path.REFLINK
+            undecided = policy.decline or policy.refuse or self._announcements
+            serving.allow_clones(self._watching.sees_all and reflink_first and not undecided)
 
     def stop(self) -> None:
         """Cut copies under way short, because the server is about to end."""

@@ -32,8 +32,9 @@ static pthread_cond_t is_done = PTHREAD_COND_INITIALIZER;
 static struct fusecopy_event **events;
 static uint64_t places;
 
-/* How many there were, how many of them are done, up to which a request waits for them. */
-static uint64_t noted, done, wanted;
+/* How many there were, how many of them are done; up to which requests wait for them, the one that waits for most of
+ * them and the one that waits for the fewest. */
+static uint64_t noted, done, wanted, nearest;
 static int resting;
 static int ended;
 
@@ -72,6 +73,8 @@ static void wait_for(uint64_t number)
 	while (done < number) {
 		if (wanted < number)
 			wanted = number;
+		if (nearest <= done || number < nearest)
+			nearest = number;
 		pthread_cond_signal(&is_wanted);
 		pthread_cond_wait(&is_done, &lock);
 	}
@@ -271,7 +274,7 @@ int fusecopy_next_event(struct fusecopy_event *next)
 		free(*event(done));
 		__atomic_store_n(&done, done + 1, __ATOMIC_SEQ_CST);
 	}
-	if (done == wanted)
+	if (done == nearest) /* whoever waits for more says so anew */
 		pthread_cond_broadcast(&is_done);
 	if (noted == done)
 		rest();

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from fusecopy.dispatch.records import Copy, Policy, Record
-from tests.mounted import Mounted, mounted
+from tests.mounted import NATIVE_LANE, Mounted, answered_natively, mounted
 from tests.reflink.files import noise
 
 pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.loop]
 
 PIECE = 65536
 PIECES = 64
+COPIES = ("COPY_FILE_RANGE", "COPY_FILE_RANGE_64")
 MANY = 600
 """More than the server may leave undone."""
 
@@ -39,6 +40,9 @@ def clone_then(mount: Mounted, disturb: Callable[[int, int, int], object]) -> li
             at = number * PIECE
             assert os.copy_file_range(source, destination, PIECE, at, at) == PIECE
             disturb(source, destination, at)
+    if NATIVE_LANE:  # else nothing follows an answer
+        natively = answered_natively(mount)
+        assert sum(natively.get(name, 0) for name in COPIES) >= PIECES
     return mount.copies(PIECES)
 
 
