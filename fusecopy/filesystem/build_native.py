@@ -32,6 +32,7 @@ int fusecopy_open_regular(int descriptor, int flags);
 int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
 int fusecopy_capabilities(uint64_t *effective);
 int fusecopy_set_capabilities(uint64_t effective);
+int fusecopy_birth_time(int fd, int64_t *born);
 int64_t fusecopy_filesystem_type(int fd);
 int fusecopy_filesystem_id(int fd, uint64_t *found);
 int fusecopy_check_dedupe(int fd, uint64_t off, uint64_t length);
@@ -106,8 +107,8 @@ static int reopen(int descriptor, int flags)
     return result(open(path, flags));
 }
 
-/* Creates a regular file, or opens the one that is there if `flags` allow it. Returns its descriptor, and in
- * `found` one of O_PATH. */
+/* Creates a regular file, or opens the one that is there if `flags` allow it; with O_TMPFILE one without a
+ * name. Returns its descriptor, and in `found` one of O_PATH. */
 static int fusecopy_create(int directory, const char *name, int flags, unsigned int mode, unsigned int mask,
                            int *found)
 {
@@ -115,7 +116,7 @@ static int fusecopy_create(int directory, const char *name, int flags, unsigned 
 
     if (error < 0)
         return error;
-    fd = result(openat(directory, name, flags | O_CREAT, mode));
+    fd = result(openat(directory, name, (flags & O_TMPFILE) == O_TMPFILE ? flags : flags | O_CREAT, mode));
     if (fd < 0)
         return fd;
     *found = reopen(fd, O_PATH | O_CLOEXEC);
@@ -191,6 +192,18 @@ static int fusecopy_set_capabilities(uint64_t effective)
     data[0].effective = data[0].permitted & (uint32_t)effective;
     data[1].effective = data[1].permitted & (uint32_t)(effective >> 32);
     return result(syscall(SYS_capset, &header, data));
+}
+
+/* Seconds and nanoseconds; returns 0 where there are none. */
+static int fusecopy_birth_time(int fd, int64_t *born)
+{
+    struct statx stx;
+
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) < 0)
+        return -errno;
+    born[0] = stx.stx_btime.tv_sec;
+    born[1] = stx.stx_btime.tv_nsec;
+    return !!(stx.stx_mask & STATX_BTIME);
 }
 
 /* One of the numbers of <linux/magic.h>. */

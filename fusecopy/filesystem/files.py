@@ -90,7 +90,13 @@ class Files:
 
     def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Context) -> tuple[Opened, Entry]:
         """Create and open a file as the caller."""
-        fd, inode, entry = self._names.create(parent, name, mode, flags, ctx)
+        return self._created(flags, ctx, *self._names.create(parent, name, mode, flags, ctx))
+
+    def create_unnamed(self, parent: int, mode: int, flags: int, ctx: Context) -> tuple[Opened, Entry]:
+        """The same of a file without a name (O_TMPFILE)."""
+        return self._created(flags, ctx, *self._names.create_unnamed(parent, mode, flags, ctx))
+
+    def _created(self, flags: int, ctx: Context, fd: int, inode: Inode, entry: Entry) -> tuple[Opened, Entry]:
         opened = self._add(fd, flags, inode, ctx)
         if _is_changed_unseen(opened, flags):
             # What it is told now of an empty file it asks again when there are pages to map.

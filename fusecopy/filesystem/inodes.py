@@ -121,6 +121,20 @@ class InodeTable:
             self._make_room()
         return inode
 
+    def enter_unnamed(self, descriptor: int, st: FileId, parent: Inode) -> Inode:
+        """The same for a new file without a name, which is called as the kernel calls it (d_tmpfile)."""
+        with self._lock:
+            inode = self._enter(descriptor, st.st_dev, st.st_ino, (parent, b"#%d" % st.st_ino))
+            inode.kept = True
+            self._recent.pop(inode.number, None)
+        return inode
+
+    def named(self, inode: Inode, parent: Inode, name: bytes) -> None:
+        """An inode without a name has got its first."""
+        with self._lock:
+            inode.seen, inode.elsewhere, inode.kept = (parent, name), None, False
+            self._recent[inode.number] = inode
+
     def enter_all(self, found: Iterable[Found], parent: Inode) -> "list[Inode | None]":
         """The same for what was found in a directory; None where that has no descriptor."""
         with self._lock:

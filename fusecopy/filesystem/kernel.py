@@ -67,6 +67,12 @@ def open_regular(descriptor: int, flags: int) -> int:
     return _check(lib.fusecopy_open_regular(descriptor, flags))
 
 
+def birth_time(fd: int) -> int | None:
+    """When a file was created, in nanoseconds since 1970 (statx(2)); None where it is not known."""
+    born = ffi.new("int64_t[2]")
+    return born[0] * NS_PER_S + born[1] if _check(lib.fusecopy_birth_time(fd, born)) else None
+
+
 def filesystem_type(fd: int) -> int:
     """What statfs(2) calls the filesystem: its f_type."""
     return _check(lib.fusecopy_filesystem_type(fd))

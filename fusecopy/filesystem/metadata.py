@@ -92,10 +92,15 @@ class Metadata:
                 kernel.set_times(path, *_times(change, fields))
             return told(self._inodes.get(number), Entry.of(descriptor), self._timeout)
 
-    def statfs(self) -> pyfuse3.StatvfsData:
-        """statvfs(3) of the backing directory's filesystem."""
+    def born(self, number: int) -> int | None:
+        """When the file was created, in nanoseconds since 1970; None where the backing does not know."""
+        with self._inodes.borrow(number) as descriptor:
+            return kernel.birth_time(descriptor)
+
+    def statfs(self, number: int) -> pyfuse3.StatvfsData:
+        """statvfs(3) of the filesystem that an inode is of: there may be others below the backing."""
         result = pyfuse3.StatvfsData()
-        with self._inodes.borrow(self._inodes.root.number) as descriptor:
+        with self._inodes.borrow(number) as descriptor:
             statistics = os.fstatvfs(descriptor)
         for name in VFS_STATISTICS:
             setattr(result, name, getattr(statistics, name))

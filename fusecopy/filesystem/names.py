@@ -63,6 +63,17 @@ class Names:
                 raise
         return fd, self._inodes.get(entry.number), entry
 
+    def create_unnamed(self, parent: int, mode: int, flags: int, ctx: Context) -> tuple[int, Inode, Entry]:
+        """The same for a file without a name, until linkat(2) gives it one (O_TMPFILE)."""
+        flags = flags & CREATE_FLAGS & ~os.O_TRUNC | os.O_TMPFILE | os.O_CLOEXEC
+        with self._inodes.borrow(parent) as directory:
+            fd, descriptor = self._credentials.act(
+                ctx, lambda: kernel.create(directory, b".", flags, mode, ctx.umask)
+            )
+        entry = Entry.of(descriptor)
+        inode = self._inodes.enter_unnamed(descriptor, entry, self._inodes.get(parent))
+        return fd, inode, told(inode, entry, self._timeout)
+
     def mknod(self, parent: int, name: bytes, mode: int, device: int, ctx: Context) -> Entry:
         """Create a regular or special file as the caller."""
         _check_component(name)
@@ -91,9 +102,12 @@ class Names:
             # Through /proc the link goes to the very file, whatever its first name has become; linkat(2)
             # with AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
             path = f"/proc/self/fd/{descriptor}"
+            unnamed = os.fstat(descriptor).st_nlink == 0
             self._credentials.spend(
                 ctx, lambda: os.link(path, name, dst_dir_fd=directory, follow_symlinks=True)
             )
+            if unnamed:
+                self._inodes.named(self._inodes.get(number), self._inodes.get(parent), name)
             return self._created(directory, parent, name)
 
     def unlink(self, parent: int, name: bytes) -> None:

@@ -103,8 +103,11 @@ class Operations(serving.Operations):
     ) -> Entry:
         return self._fs.metadata.setattr(inode, attr, fields, fh, ctx)
 
-    def statfs(self) -> pyfuse3.StatvfsData:
-        return self._fs.metadata.statfs()
+    def born(self, inode: int) -> int | None:
+        return self._fs.metadata.born(inode)
+
+    def statfs(self, inode: int) -> pyfuse3.StatvfsData:
+        return self._fs.metadata.statfs(inode)
 
     def getxattr(self, inode: int, name: bytes) -> bytes:
         return self._fs.metadata.getxattr(inode, name)
@@ -127,6 +130,9 @@ class Operations(serving.Operations):
         self, parent: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[Opened, Entry]:
         return self._fs.files.create(parent, name, mode, flags, ctx)
+
+    def tmpfile(self, parent: int, mode: int, flags: int, ctx: RequestContext) -> tuple[Opened, Entry]:
+        return self._fs.files.create_unnamed(parent, mode, flags, ctx)
 
     def flush(self, fh: int) -> None:
         self._fs.files.flush(fh)

@@ -38,6 +38,26 @@ int fusecopy_answer_getattr(struct fusecopy_request *request)
 	return FUSECOPY_ANSWERED;
 }
 
+int fusecopy_answer_statx(struct fusecopy_request *request)
+{
+	struct fusecopy_entry entry = { .number = 0 };
+	struct timespec born;
+	struct fusecopy_use use;
+	int error, is_known;
+
+	if (!fusecopy_begin_use(&use, request->header->nodeid))
+		return FUSECOPY_LEFT;
+	error = fusecopy_stat(use.descriptor, &entry);
+	is_known = fusecopy_born(use.descriptor, &born);
+	fusecopy_end_use(&use);
+	entry.number = request->header->nodeid;
+	if (error)
+		fusecopy_reply_error(request, -error);
+	else
+		fusecopy_reply_statx(request, &entry, is_known ? &born : NULL);
+	return FUSECOPY_ANSWERED;
+}
+
 /* Before it writes into a file, or has a copy go there, the kernel asks whether it has capabilities to lose
  * (fs/fuse/file.c and cap_inode_need_killpriv). Other names may be the server's own. */
 int fusecopy_answer_getxattr(struct fusecopy_request *request)

@@ -6,6 +6,7 @@
 struct fusecopy_request;
 
 int fusecopy_answer_getattr(struct fusecopy_request *request);
+int fusecopy_answer_statx(struct fusecopy_request *request);
 int fusecopy_answer_getxattr(struct fusecopy_request *request);
 
 #endif

@@ -72,6 +72,13 @@ static const struct fusecopy_operation operations[FUSECOPY_OPCODES] = {
 	OPERATION(FSYNCDIR, "fsyncdir", CHANGES, ARGUMENTS(fuse_fsync_in), .is_open = 1),
 	OPERATION(RELEASEDIR, "releasedir", ASKS, ARGUMENTS(fuse_release_in), .is_open = 1),
 	OPERATION(INTERRUPT, NULL, AT_ONCE, ARGUMENTS(fuse_interrupt_in), .answer = answer_interrupt, .is_open = 1),
+	[FUSECOPY_TMPFILE] = { .name = "TMPFILE", .python = "tmpfile", ARGUMENTS(fuse_create_in) },
+	[FUSECOPY_STATX] = {
+		.name = "STATX",
+		.python = "statx",
+		ARGUMENTS(fusecopy_statx_in),
+		.answer = fusecopy_answer_statx,
+	},
 	[FUSECOPY_COPY_FILE_RANGE_64] = {
 		.name = "COPY_FILE_RANGE_64",
 		.python = "copy_file_range",

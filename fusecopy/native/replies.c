@@ -8,7 +8,10 @@
 #include "watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 
 #define NS_PER_S 1000000000
@@ -99,6 +102,58 @@ int fusecopy_reply_attr(struct fusecopy_request *request, struct fusecopy_entry 
 		.attr_valid = told.attr_valid,
 		.attr_valid_nsec = told.attr_valid_nsec,
 		.attr = told.attr,
+	};
+	return fusecopy_reply_data(request, &out, sizeof(out));
+}
+
+int fusecopy_born(int fd, struct timespec *born)
+{
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) < 0 || !(stx.stx_mask & STATX_BTIME))
+		return 0;
+	*born = (struct timespec){ .tv_sec = stx.stx_btime.tv_sec, .tv_nsec = stx.stx_btime.tv_nsec };
+	return 1;
+}
+
+static struct fusecopy_sx_time sx_time(const struct timespec *time)
+{
+	return (struct fusecopy_sx_time){ .tv_sec = time->tv_sec, .tv_nsec = time->tv_nsec };
+}
+
+static struct fusecopy_statx sx_stat(uint64_t number, const struct stat *st, const struct timespec *born)
+{
+	static const struct timespec unknown;
+
+	return (struct fusecopy_statx){
+		.mask = STATX_BASIC_STATS | (born ? STATX_BTIME : 0),
+		.blksize = st->st_blksize,
+		.nlink = st->st_nlink,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.mode = st->st_mode,
+		.ino = number,
+		.size = st->st_size,
+		.blocks = st->st_blocks,
+		.atime = sx_time(&st->st_atim),
+		.btime = sx_time(born ? born : &unknown),
+		.ctime = sx_time(&st->st_ctim),
+		.mtime = sx_time(&st->st_mtim),
+		.rdev_major = major(st->st_rdev),
+		.rdev_minor = minor(st->st_rdev),
+	};
+}
+
+int fusecopy_reply_statx(struct fusecopy_request *request, struct fusecopy_entry *entry, const struct timespec *born)
+{
+	struct fuse_entry_out told;
+	struct fusecopy_statx_out out;
+
+	tell(&told, entry);
+	out = (struct fusecopy_statx_out){
+		.attr_valid = told.attr_valid,
+		.attr_valid_nsec = told.attr_valid_nsec,
+		.stat = sx_stat(entry->number, &entry->stat, born),
 	};
 	return fusecopy_reply_data(request, &out, sizeof(out));
 }

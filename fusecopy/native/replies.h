@@ -14,6 +14,11 @@ int fusecopy_stat(int fd, struct fusecopy_entry *entry);
 
 int fusecopy_reply_entry(struct fusecopy_request *request, struct fusecopy_entry *entry);
 int fusecopy_reply_absent(struct fusecopy_request *request);
+/* When the file was created, as far as the backing knows: whether it does. */
+int fusecopy_born(int fd, struct timespec *born);
+
+/* The attributes of STATX; `born` is NULL where it is not known. */
+int fusecopy_reply_statx(struct fusecopy_request *request, struct fusecopy_entry *entry, const struct timespec *born);
 int fusecopy_reply_attr(struct fusecopy_request *request, struct fusecopy_entry *entry);
 int fusecopy_reply_open(struct fusecopy_request *request, const struct fusecopy_opened *opened);
 int fusecopy_reply_create(struct fusecopy_request *request, struct fusecopy_entry *entry,

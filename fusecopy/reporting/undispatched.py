@@ -20,8 +20,6 @@ UNSERVED = {
     "BMAP": "swap files and FIBMAP are refused",
     "POLL": "poll(2) says that files are always ready",
     "SYNCFS": "syncfs(2) does not reach the backing",
-    "TMPFILE": "O_TMPFILE is refused with EOPNOTSUPP",
-    "STATX": "statx(2) is answered without birth times",
 }
 """Operations this server does not have, and what that means: their first request is answered ENOSYS."""
 

@@ -129,6 +129,12 @@ class Answers:
     def getattr(self, request: "ffi.CData") -> None:
         lib.fusecopy_reply_attr(request, self._operations.getattr(_number(request)).native)
 
+    def statx(self, request: "ffi.CData") -> None:
+        number = _number(request)
+        born = self._operations.born(number)
+        time = ffi.NULL if born is None else ffi.new("struct timespec *", divmod(born, NS_PER_S))
+        lib.fusecopy_reply_statx(request, self._operations.getattr(number).native, time)
+
     def setattr(self, request: "ffi.CData") -> None:
         args = _arguments(request, "setattr")
         attr = pyfuse3.EntryAttributes()
@@ -141,7 +147,7 @@ class Answers:
         lib.fusecopy_reply_attr(request, entry.native)
 
     def statfs(self, request: "ffi.CData") -> None:
-        statistics = self._operations.statfs()
+        statistics = self._operations.statfs(_number(request))
         out = ffi.new("struct fuse_statfs_out *")
         for name in ("blocks", "bfree", "bavail", "files", "ffree", "bsize", "frsize"):
             setattr(out.st, name, getattr(statistics, f"f_{name}"))
@@ -179,6 +185,12 @@ class Answers:
         context = RequestContext(request, args.umask)
         parent, name = _number(request), _name(request)
         opened, entry = self._operations.create(parent, name, args.mode, args.flags, context)
+        lib.fusecopy_reply_create(request, entry.native, opened.native())
+
+    def tmpfile(self, request: "ffi.CData") -> None:
+        args = _arguments(request, "create")
+        context = RequestContext(request, args.umask)
+        opened, entry = self._operations.tmpfile(_number(request), args.mode, args.flags, context)
         lib.fusecopy_reply_create(request, entry.native, opened.native())
 
     def read(self, request: "ffi.CData") -> None:

@@ -190,8 +190,12 @@ class Operations:
         """renameat2(2)."""
         raise _lacking()
 
-    def statfs(self) -> pyfuse3.StatvfsData:
-        """statvfs(3) of the file system."""
+    def born(self, inode: int) -> int | None:
+        """When a file was created, in nanoseconds since 1970; None where that is not known."""
+        return None
+
+    def statfs(self, inode: int) -> pyfuse3.StatvfsData:
+        """statvfs(3) of the file system that an inode is of."""
         raise _lacking()
 
     def getxattr(self, inode: int, name: bytes) -> bytes:
@@ -218,6 +222,13 @@ class Operations:
         self, parent: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[Opened, Entry]:
         """Create and open a regular file."""
+        raise _lacking()
+
+    def tmpfile(self, parent: int, mode: int, flags: int, ctx: RequestContext) -> tuple[Opened, Entry]:
+        """Create and open a regular file without a name (O_TMPFILE); `parent` says on which file system.
+
+        ENOSYS is for good: the kernel then answers EOPNOTSUPP by itself.
+        """
         raise _lacking()
 
     def flush(self, fh: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.loopfs import run
 from tests.mount.sides import Sides, as_caller, opened
 
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS = 0x80086601, 0x40086602
@@ -277,3 +278,22 @@ def test_blocks_are_right_once_a_file_is_closed(any_sides: Sides) -> None:
         if (any_sides.mount / "f").stat().st_blocks < expected + 128:
             break
     assert (any_sides.mount / "f").stat().st_blocks == (any_sides.behind / "f").stat().st_blocks
+
+
+def born(path: Path) -> str:
+    """The time of creation, which Python's stat does not ask for."""
+    return run("stat", "-c", "%W %w", path)
+
+
+def test_the_time_of_creation(any_sides: Sides) -> None:
+    (any_sides.mount / "f").touch()
+    (any_sides.mount / "d").mkdir()
+    os.utime(any_sides.mount / "f", (1, 1))
+    for name in ("f", "d"):
+        assert born(any_sides.mount / name) == born(any_sides.behind / name) != "0 -\n"
+    os.rename(any_sides.mount / "f", any_sides.mount / "g")
+    assert born(any_sides.mount / "g") == born(any_sides.behind / "g")
+    with opened(any_sides.mount / "g", os.O_RDWR) as fd:
+        os.write(fd, b"longer")
+        run("stat", "-c", "%w", any_sides.mount / "g")
+        assert os.fstat(fd).st_size == 6

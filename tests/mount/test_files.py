@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.sides import Sides, as_caller, data_map, opened
+from tests.mount.sides import NOBODY, Sides, as_caller, data_map, opened
+from tests.mounted import descriptors
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -65,10 +66,72 @@ def test_open_of_what_is_no_file(sides: Sides) -> None:
     assert act(os.O_RDONLY | os.O_NOFOLLOW) == "ELOOP"
 
 
-def test_unnamed_files_are_declined(btrfs_sides: Sides) -> None:
-    """pyfuse3 has no TMPFILE: EOPNOTSUPP, after which programs make a file with a name."""
-    with pytest.raises(OSError, match="not supported"):
-        os.open(btrfs_sides.mount, os.O_TMPFILE | os.O_RDWR)
+def link_unnamed(fd: int, path: Path) -> None:
+    """linkat(2), which follows the link in /proc to the very file."""
+    with opened(path.parent, os.O_RDONLY | os.O_DIRECTORY) as directory:
+        os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=directory, follow_symlinks=True)
+
+
+def test_unnamed_files(any_sides: Sides) -> None:
+    """O_TMPFILE: nobody sees it until it has a name, which it may get once or more."""
+
+    def act(root: Path) -> list[object]:
+        os.umask(0o027)
+        with opened(root, os.O_TMPFILE | os.O_RDWR, 0o666) as fd:
+            os.write(fd, b"unnamed")
+            found: list[object] = [os.fstat(fd).st_nlink, oct(os.fstat(fd).st_mode), os.listdir(root)]
+            link_unnamed(fd, root / "a")
+            link_unnamed(fd, root / "b")
+            found += [os.fstat(fd).st_nlink, (root / "a").stat().st_ino == os.fstat(fd).st_ino]
+            os.rename(root / "a", root / "c")
+            os.unlink(root / "b")
+            os.pwrite(fd, b"U", 0)
+            found += [os.fstat(fd).st_nlink, (root / "c").read_bytes(), os.stat(root / "c").st_uid]
+            os.unlink(root / "c")
+            return [*found, os.pread(fd, 10, 0)]
+
+    expected = [0, "0o100640", [], 2, True, 1, b"Unnamed", NOBODY, b"Unnamed"]
+    assert any_sides.as_caller(act) == expected
+
+
+def test_unnamed_files_without_rights_or_a_future(any_sides: Sides) -> None:
+    def excluded(root: Path) -> None:
+        with opened(root, os.O_TMPFILE | os.O_RDWR | os.O_EXCL) as fd:
+            link_unnamed(fd, root / "a")
+
+    def read_only(root: Path) -> None:
+        (root / "closed").mkdir(mode=0o555, exist_ok=True)
+        with opened(root / "closed", os.O_TMPFILE | os.O_RDWR):
+            pass
+
+    assert any_sides.as_caller(excluded) == "ENOENT"
+    assert any_sides.as_caller(read_only) == "EACCES"
+
+
+def test_a_copy_into_an_unnamed_file(btrfs_sides: Sides) -> None:
+    (btrfs_sides.mount / "source").write_bytes(b"s" * 100_000)
+    with (
+        opened(btrfs_sides.mount / "source", os.O_RDONLY) as source,
+        opened(btrfs_sides.mount, os.O_TMPFILE | os.O_RDWR) as fd,
+    ):
+        assert os.copy_file_range(source, fd, 100_000) == 100_000
+        link_unnamed(fd, btrfs_sides.mount / "linked")
+    assert (btrfs_sides.behind / "linked").read_bytes() == b"s" * 100_000
+    assert os.listxattr(btrfs_sides.behind / "linked") == []
+
+
+def test_many_unnamed_files_leave_no_descriptor(btrfs_sides: Sides) -> None:
+    def held() -> int:
+        return descriptors(btrfs_sides.mounted.process.pid)
+
+    before = held()
+    for _ in range(50):
+        with opened(btrfs_sides.mount, os.O_TMPFILE | os.O_RDWR):
+            pass
+    for _ in range(100_000):
+        if held() <= before + 2:  # what was asked meanwhile is closed later
+            break
+    assert held() <= before + 2
 
 
 def test_what_is_created_can_be_written_whatever_its_mode(sides: Sides) -> None:

@@ -99,6 +99,18 @@ def test_numbers_stay_the_same_from_mount_to_mount(btrfs: Path) -> None:
         assert len(set(found[0].values())) == len(places)
 
 
+def test_the_room_on_each_filesystem_below(btrfs: Path) -> None:
+    require("fuse")
+    backing = btrfs / "rooms"
+    backing.mkdir()
+    with loopfs.mount(backing / "below", "-t", "tmpfs", "-o", "size=7M", "none"), mounted(backing) as mount:
+        (mount.path / "below" / "f").write_bytes(b"x" * 8192)
+        for name in (".", "below", "below/f"):
+            found, expected = os.statvfs(mount.path / name), os.statvfs(backing / name)
+            assert (found.f_blocks, found.f_frsize) == (expected.f_blocks, expected.f_frsize)
+        assert os.statvfs(mount.path / "below").f_bavail == os.statvfs(backing / "below").f_bavail
+
+
 def test_an_ordinary_users_mount(btrfs: Path) -> None:
     require("fuse", "root", "loop")
     with nobodys_mount(btrfs) as mount:
