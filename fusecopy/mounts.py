@@ -47,7 +47,7 @@ class Mount:
     @property
     def number(self) -> str:
         """st_dev as people write it."""
-        return f"{os.major(self.device)}:{os.minor(self.device)}"
+        return number(self.device)
 
     @property
     def connection(self) -> int:
@@ -115,6 +115,16 @@ def elsewhere(device: int) -> Iterator[tuple[int, str]]:
         except OSError:  # it has ended, or is another user's
             continue
         yield from ((process, mount.mountpoint) for mount in parsed(table) if mount.device == device)
+
+
+def number(device: int) -> str:
+    """An st_dev as people write it."""
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
+def on(device: int) -> Mount | None:
+    """The first mount of what has this st_dev; None where it is not mounted in this namespace."""
+    return next((mount for mount in mounts() if mount.device == device), None)
 
 
 def of(path: bytes) -> Mount | None:

@@ -21,6 +21,10 @@ class _Lib:
     FC_STATES: int
     FC_OWN_STORAGE: int
     FC_TOLD_PLACES: int
+    FC_NEEDLE: int
+    FC_DIFFERENT: int
+    FC_SAME: int
+    FC_SAME_CONSTANT: int
     FC_DONE: int
     FC_GONE: int
     FC_REFUSED: int
@@ -56,6 +60,8 @@ class _Lib:
         equal: bool,
         totals: Any,
     ) -> int: ...
+    def fc_same_bytes(self, one: int, at_one: int, other: int, at_other: int, length: int) -> int: ...
+    def fc_find_bytes(self, source: int, start: int, window: int, what: int, at: int, length: int) -> int: ...
     def fc_look(self, source: int, destination: int, files: Any) -> int: ...
     def fc_one_filesystem(self, one: int, other: int) -> int: ...
     def fc_punch_hole(self, fd: int, offset: int, length: int) -> int: ...

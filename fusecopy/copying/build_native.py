@@ -74,6 +74,13 @@ struct fc_files {
 };
 
 int fc_storage(int fd);
+#define FC_NEEDLE ...
+#define FC_DIFFERENT ...
+#define FC_SAME ...
+#define FC_SAME_CONSTANT ...
+int fc_same_bytes(int one, uint64_t at_one, int other, uint64_t at_other, uint64_t length);
+int64_t fc_find_bytes(int in, uint64_t from, uint64_t window, int what, uint64_t at, uint64_t length);
+
 int fc_fiemap(int fd, uint64_t start, uint64_t length, uint32_t flags, struct fiemap_extent *extents);
 void fc_begin(struct fc_walk *walk, int source, uint64_t offset_in, int destination, uint64_t offset_out,
               uint64_t length, uint32_t fiemap_flags, bool equal);
@@ -113,6 +120,7 @@ SOURCE = """
 #include <sys/statvfs.h>
 #include <linux/fs.h>
 #include <unistd.h>
+#include "contents.h"
 #include "sharing.h"
 
 static int fc_clone_range(int source, uint64_t offset_in, uint64_t length, int destination,
@@ -270,8 +278,13 @@ ffibuilder.cdef(CDEF)
 ffibuilder.set_source(
     "fusecopy.copying._native",
     SOURCE,
-    sources=["fusecopy/copying/sharing.c"],
-    depends=["fusecopy/copying/sharing.h", "fusecopy/copying/tree.h", "fusecopy/copying/batch.h"],
+    sources=["fusecopy/copying/sharing.c", "fusecopy/copying/contents.c"],
+    depends=[
+        "fusecopy/copying/sharing.h",
+        "fusecopy/copying/contents.h",
+        "fusecopy/copying/tree.h",
+        "fusecopy/copying/batch.h",
+    ],
     include_dirs=["fusecopy/copying"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=["-O2", "-Wall", "-Wextra"],

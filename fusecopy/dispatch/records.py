@@ -77,8 +77,8 @@ class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True, gc=False):
     dst: str
     src_b64: str | None = None
     dst_b64: str | None = None
-    off_in: int
-    off_out: int
+    off_in: int | None
+    off_out: int | None
     length: int
     copied: int | None
     dispatch: Dispatch
@@ -98,13 +98,14 @@ class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True, gc=False):
     requests: Requests
     driver: str = "unknown"
     paired: str = ""
+    evidence: str = ""
     parent: int = 0
     exe: str = ""
     args: str = ""
 
 
 class Flow(msgspec.Struct, frozen=True, tag="flow", kw_only=True):
-    """WRITE requests of one process into one file for which no source was seen in the mount."""
+    """WRITE requests of one process into one file for which no source was found."""
 
     seq: int
     time: str
@@ -114,6 +115,7 @@ class Flow(msgspec.Struct, frozen=True, tag="flow", kw_only=True):
     uid: int
     dst: str
     dst_b64: str | None = None
+    errno: str | None = None
     driver: str = "unknown"
     duration_us: int
     requests: Requests

@@ -46,7 +46,7 @@ def look_up(copy: Copy, backing: Name) -> Evidence:
     with ExitStack() as stack:
         opened = [stack.enter_context(_opened(name)) for name in names]
         if isinstance(opened[0], int) and isinstance(opened[1], int):
-            request = Request(opened[0], opened[1], copy.off_in, copy.off_out, max(copy.length, 1))
+            request = Request(opened[0], opened[1], copy.off_in or 0, copy.off_out or 0, max(copy.length, 1))
             return _of_both(copy, request, names)
         source, destination = (_alone(each, name) for each, name in zip(opened, names, strict=True))
         return Evidence(source, destination, [None] * len(copy.attempts))

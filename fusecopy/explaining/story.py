@@ -38,7 +38,8 @@ def _labelled(label: str, texts: Iterator[str]) -> Iterator[Line]:
 
 
 def _asked(copy: Copy) -> str:
-    what = f"{copy.length} bytes from {copy.src} at {copy.off_in} to {copy.dst} at {copy.off_out}"
+    places = [offset if offset is not None else "an unknown offset" for offset in (copy.off_in, copy.off_out)]
+    what = f"{copy.length} bytes from {copy.src} at {places[0]} to {copy.dst} at {places[1]}"
     return f"for no copy; it moved {what}" if copy.asked == "-" else f"{copy.asked} of {what}"
 
 

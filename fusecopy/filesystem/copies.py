@@ -165,7 +165,7 @@ class Copies:
         if outcome.copied or _at_end(outcome):
             self._answered(asked, ctx)
             return outcome.copied
-        self._fail(plan, _carried(asked), destination, ctx.pid)
+        self._fail(plan, _carried(asked), source, destination, ctx.pid)
         raise AssertionError("unreachable")
 
     def _carry(self, request: Request, ladder: Ladder, ctx: CopyContext) -> Outcome:
@@ -245,14 +245,14 @@ class Copies:
             cause = f"The mount's policy declines every copy with {policy.decline.upper()}."
             remedy = "fusecopy policy MNT decline= takes it back; after ENOSYS the mount must be made anew."
             copy.refusal = Refusal(code, cause, remedy)
-            self._accounts.declined(destination, thread, _declined(copy, code))
+            self._accounts.declined(source, destination, thread, _declined(copy, code))
         raise OSError(code, os.strerror(code))
 
-    def _fail(self, plan: _Plan, copy: Carried, destination: OpenFile, thread: int) -> None:
+    def _fail(self, plan: _Plan, copy: Carried, source: OpenFile, destination: OpenFile, thread: int) -> None:
         """Nothing was copied. Raise what the kernel or the program shall do about it."""
         code = copy.errno or errnos.EIO
         if copy.attempts and code in NOT_THIS_WAY and not plan.strict:
-            self._accounts.declined(destination, thread, _declined(copy, errnos.EOPNOTSUPP))
+            self._accounts.declined(source, destination, thread, _declined(copy, errnos.EOPNOTSUPP))
             raise OSError(errnos.EOPNOTSUPP, os.strerror(errnos.EOPNOTSUPP))
         if code in CLONE_REFUSED and plan.strict:
             code = STRICT_ERRNO

@@ -106,7 +106,7 @@ class Files:
     def flush(self, fh: int) -> None:
         """What close(2) reports: the backing's own errors of delayed writes, as network filesystems have."""
         file = self._files.get(fh)
-        if file.unseen or any(client.writes for client in file.native.clients()):
+        if file.unseen or file.native.is_written:
             os.close(os.dup(file.fd))
 
     def fsync(self, fh: int, datasync: bool) -> None:

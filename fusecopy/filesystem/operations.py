@@ -140,6 +140,9 @@ class Operations(serving.Operations):
     def release(self, fh: int) -> None:
         self._fs.files.release(fh)
 
+    def crowded(self, fh: int) -> None:
+        self._fs.accounts.crowded(fh)
+
     def fsync(self, fh: int, datasync: bool) -> None:
         self._fs.files.fsync(fh, datasync)
 
@@ -177,9 +180,9 @@ class Operations(serving.Operations):
         except Exception:
             log.exception("unexpected error while dropping setuid bits")
 
-    def look(self, fh: int, pid: int, writes: bool) -> None:
+    def look(self, fh: int, pid: int, uid: int, writes: bool) -> None:
         try:
-            self._fs.accounts.look(fh, pid, writes)
+            self._fs.accounts.look(fh, pid, uid, writes)
         except Exception:
             log.exception("unexpected error while looking up who reads or writes")
 

@@ -28,6 +28,11 @@ class OwnMount:
                     " (mount --make-private)",
                 )
 
+    @property
+    def device(self) -> int:
+        """Its st_dev; 0 where it is not in the mount table of this namespace."""
+        return self._mount.device if self._mount else 0
+
     def is_on_top(self) -> bool:
         """Whether what is mounted last at its mount point is ours: whatever else lies there is not ours to
         take away."""

@@ -146,10 +146,10 @@ class Server:
         self._inodes = InodeTable(_open_backing(config.backing), _descriptor_limit(), config.timeout)
         self._watching.names = self._inodes.names
         self._files = OpenFiles()
-        self._undispatched = Undispatched(config.mountpoint)
+        self._undispatched = Undispatched()
         self._reporter = Reporter(self._log.put, self._undispatched)
         announcements = Announcements()
-        self._accounts = Accounts(self._files, self._reporter, config.mountpoint)
+        self._accounts = Accounts(self._files, self._inodes, self._reporter, self._undispatched)
         self._credentials = Credentials()
         self._copies = Copies(
             self._files,
@@ -217,6 +217,7 @@ class Server:
             self._config.native_lane,
         )
         self._mount = OwnMount(self._config.mountpoint)
+        self._undispatched.device = self._mount.device
         try:
             self._mount.check(self._config.backing)
             self._watching.start()

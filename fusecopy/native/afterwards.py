@@ -44,6 +44,9 @@ class Followers(Protocol):
     def release(self, fh: int) -> None:
         """The last descriptor of an open file was closed."""
 
+    def crowded(self, fh: int) -> None:
+        """Many threads have read or written an open file; some may be gone."""
+
 
 def follow(followers: Followers) -> None:
     """Tell of each event, until `end`; blocks."""
@@ -88,6 +91,9 @@ def allow_clones(allowed: bool) -> None:
 def _tell(followers: Followers, event: "ffi.CData") -> None:
     if event.kind == lib.FUSECOPY_RELEASED:
         followers.release(_handle(event.source))
+        return
+    if event.kind == lib.FUSECOPY_CROWDED:
+        followers.crowded(_handle(event.source))
         return
     followers.cloned(
         Clone(

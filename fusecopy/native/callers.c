@@ -68,6 +68,24 @@ static int read_status(struct thread *thread)
 	return thread->pid > 0;
 }
 
+static pthread_once_t looked_at_proc = PTHREAD_ONCE_INIT;
+static int sees_threads;
+
+/* /proc may have been mounted for another pid namespace than the one that the mount's requests count in, where our
+ * numbers are other processes'. */
+static void look_at_proc(void)
+{
+	char self[16] = "";
+
+	sees_threads = readlink("/proc/self", self, sizeof(self) - 1) > 0 && strtol(self, NULL, 10) == getpid();
+}
+
+int fusecopy_sees_threads(void)
+{
+	pthread_once(&looked_at_proc, look_at_proc);
+	return sees_threads;
+}
+
 /* False where there is no such thread, or it may not be seen. */
 static int open_thread(pid_t number, struct thread *thread)
 {
@@ -96,6 +114,22 @@ static int64_t owner(const struct thread *thread)
 	return fstat(thread->directory, &st) < 0 ? -1 : (int64_t)st.st_uid;
 }
 
+/* The program's name is the process's; a thread may have one of its own. */
+static ssize_t read_name(const struct thread *thread, char *name, size_t size)
+{
+	char path[32];
+	ssize_t length;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)thread->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	length = read(fd, name, size);
+	close(fd);
+	return length;
+}
+
 /* False where the thread is gone. */
 static int look(const struct thread *thread, int64_t uid, struct fusecopy_caller *caller)
 {
@@ -103,11 +137,17 @@ static int look(const struct thread *thread, int64_t uid, struct fusecopy_caller
 	ssize_t exe = readlinkat(thread->directory, "exe", caller->exe, sizeof(caller->exe));
 	ssize_t args = pread(thread->args, caller->args, sizeof(caller->args), 0);
 	int64_t user = uid < 0 ? owner(thread) : uid;
+	char own[FUSECOPY_COMM_BYTES];
+	ssize_t comm = thread->pid == thread->number ? 0 : read_name(thread, caller->comm, sizeof(caller->comm));
 	/* Last: while this can be read the thread is there, and so was what was read before. */
-	ssize_t comm = pread(thread->comm, caller->comm, sizeof(caller->comm), 0);
+	ssize_t own_size = pread(thread->comm, own, sizeof(own), 0);
 
-	if (user < 0 || args < 0 || comm < 0)
+	if (user < 0 || args < 0 || comm < 0 || own_size < 0)
 		return 0;
+	if (thread->pid == thread->number) {
+		memcpy(caller->comm, own, own_size);
+		comm = own_size;
+	}
 	caller->pid = thread->pid;
 	caller->parent = thread->parent;
 	caller->group = group < 0 ? 0 : group;
@@ -204,7 +244,7 @@ int fusecopy_identify(pid_t number, int64_t uid, struct fusecopy_caller *caller)
 			return 0;
 	}
 	/* It is gone; there may be another of its number. */
-	if (number <= 0 || !open_thread(number, &fresh))
+	if (number <= 0 || !fusecopy_sees_threads() || !open_thread(number, &fresh))
 		return -ESRCH;
 	if (!look(&fresh, uid, caller)) {
 		close_thread(&fresh);

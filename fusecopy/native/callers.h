@@ -9,4 +9,7 @@
 int fusecopy_identify(pid_t thread, int64_t uid, struct fusecopy_caller *caller);
 void fusecopy_forget_callers(void);
 
+/* Whether /proc shows the threads that requests name: it may be another pid namespace's. */
+int fusecopy_sees_threads(void);
+
 #endif

@@ -1,10 +1,9 @@
-/*
- * Reads and writes, and the count of who asked for how many of them.
- */
+/* Reads and writes of open files. Who asked for them is counted in clients.c. */
 
 #include "data.h"
 
 #include "backlog.h"
+#include "clients.h"
 #include "fuse.h"
 #include "loop.h"
 #include "replies.h"
@@ -18,11 +17,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* What the kernel's splice between two files moves at a time: 16 pages of its private pipe. */
-#define PIPE_BYTES 65536
-
-static pthread_mutex_t counters = PTHREAD_MUTEX_INITIALIZER;
-
 static __thread char *scratch;
 static __thread size_t scratch_size;
 static pthread_key_t scratch_of_thread; /* frees it when its thread ends */
@@ -35,90 +29,11 @@ static struct fusecopy_file *file_of(const struct fusecopy_request *request)
 	return (struct fusecopy_file *)(uintptr_t)in->fh;
 }
 
-static int is_write(const struct fusecopy_request *request)
-{
-	return request->header->opcode == FUSE_WRITE;
-}
-
 static size_t size_of(const struct fusecopy_request *request)
 {
 	const struct fuse_read_in *in = request->arguments;
 
 	return in->size;
-}
-
-/* ---- accounting -------------------------------------------------------------------------------------- */
-
-/* Mapped pages that the kernel writes back, it writes for nobody in particular. */
-int64_t fusecopy_client(const struct fusecopy_request *request)
-{
-	const struct fuse_write_in *in = request->arguments;
-
-	return is_write(request) && in->write_flags & FUSE_WRITE_CACHE ? FUSECOPY_WRITEBACK
-								       : (int64_t)request->header->pid;
-}
-
-/* The client's counters; past the last place all further clients share one, whose pid is -1. */
-static struct fusecopy_client *client_of(struct fusecopy_file *file, pid_t pid)
-{
-	struct fusecopy_client *client = file->clients;
-	int used = file->client_count;
-
-	for (int i = 0; i < used; i++, client++)
-		if (client->pid == pid || client->pid == -1)
-			return client;
-	client->pid = used == FUSECOPY_CLIENTS - 1 ? -1 : pid;
-	client->first_ns = fusecopy_now_ns();
-	file->client_count = used + 1;
-	return client;
-}
-
-/* The caller waits for this request, so now is the time to see which system call it is in: at the first, and again
- * when the size of the WRITEs changes, because then another call may drive them. */
-static int is_due(const struct fusecopy_client *client, const struct fusecopy_request *request)
-{
-	if (!is_write(request))
-		return client->reads == 0;
-	return size_of(request) != client->last_write && client->looks < FUSECOPY_LOOKS;
-}
-
-int fusecopy_look_is_due(const struct fusecopy_request *request)
-{
-	int due;
-
-	pthread_mutex_lock(&counters);
-	due = is_due(client_of(file_of(request), fusecopy_client(request)), request);
-	pthread_mutex_unlock(&counters);
-	return due;
-}
-
-static void count_read(struct fusecopy_client *client, size_t size)
-{
-	client->reads++;
-	client->read_bytes += size;
-}
-
-static void count_write(struct fusecopy_client *client, size_t size)
-{
-	client->looks += size != client->last_write && client->looks < FUSECOPY_LOOKS;
-	client->last_write = size;
-	client->pipe_writes += size == PIPE_BYTES;
-	client->writes++;
-	client->write_bytes += size;
-}
-
-void fusecopy_account(const struct fusecopy_request *request)
-{
-	struct fusecopy_client *client;
-
-	pthread_mutex_lock(&counters);
-	client = client_of(file_of(request), fusecopy_client(request));
-	if (is_write(request))
-		count_write(client, size_of(request));
-	else
-		count_read(client, size_of(request));
-	client->last_ns = fusecopy_now_ns();
-	pthread_mutex_unlock(&counters);
 }
 
 /* ---- read -------------------------------------------------------------------------------------------- */
@@ -139,6 +54,16 @@ static int reserve_scratch(size_t size)
 	return scratch ? 0 : -ENOMEM;
 }
 
+static void reply(struct fusecopy_request *request, ssize_t got)
+{
+	/* What comes next may be the last of this file. */
+	fusecopy_count_moved(request, got);
+	if (got < 0)
+		fusecopy_reply_error(request, -got);
+	else
+		fusecopy_reply_data(request, scratch, got);
+}
+
 /* A short read is the whole answer only at the end of the file; before it the rest was not in memory. */
 static int reached_end(int fd, off_t end)
 {
@@ -157,7 +82,7 @@ static int read_at_once(struct fusecopy_request *request)
 
 	if (got != (ssize_t)in->size && (got < 0 || !reached_end(fd, in->offset + got)))
 		return 0;
-	fusecopy_reply_data(request, scratch, got);
+	reply(request, got);
 	return 1;
 }
 
@@ -168,7 +93,7 @@ static void read_waiting(struct fusecopy_request *request)
 	ssize_t n = 0;
 
 	if (reserve_scratch(in->size) != 0) {
-		fusecopy_reply_error(request, ENOMEM);
+		reply(request, -ENOMEM);
 		return;
 	}
 	while (got < in->size) {
@@ -179,10 +104,7 @@ static void read_waiting(struct fusecopy_request *request)
 			break;
 		got += n;
 	}
-	if (n < 0 && got == 0)
-		fusecopy_reply_error(request, errno);
-	else
-		fusecopy_reply_data(request, scratch, got);
+	reply(request, n < 0 && got == 0 ? -errno : (ssize_t)got);
 }
 
 struct read_put_off {
@@ -205,7 +127,7 @@ static void put_off_read(struct fusecopy_request *request)
 	struct read_put_off *kept = malloc(sizeof(*kept));
 
 	if (!kept) {
-		fusecopy_reply_error(request, ENOMEM);
+		reply(request, -ENOMEM);
 		return;
 	}
 	kept->put_off = (struct fusecopy_put_off){ .kind = FUSECOPY_READS, .run = run_read };
@@ -220,9 +142,8 @@ static void put_off_read(struct fusecopy_request *request)
 /* What is not in memory may wait for a disk: other requests are received meanwhile. */
 void fusecopy_carry_read(struct fusecopy_request *request)
 {
-	fusecopy_account(request);
 	if (reserve_scratch(size_of(request)) != 0)
-		fusecopy_reply_error(request, ENOMEM);
+		reply(request, -ENOMEM);
 	else if (read_at_once(request))
 		return;
 	else if (!fusecopy_begin_waiting(FUSECOPY_READS))
@@ -320,7 +241,7 @@ int fusecopy_answer_write(struct fusecopy_request *request)
 	written = fusecopy_write_for_caller(request);
 	if (written == -ENOSPC || written == -EDQUOT)
 		return FUSECOPY_LEFT;
-	fusecopy_account(request);
+	fusecopy_count_moved(request, written);
 	if (written < 0)
 		fusecopy_reply_error(request, -written);
 	else

@@ -1,4 +1,4 @@
-/* Reads and writes of open files, and who asked for how many of them (data.c). */
+/* Reads and writes of open files (data.c). */
 
 #ifndef FUSECOPY_DATA_H
 #define FUSECOPY_DATA_H
@@ -11,11 +11,6 @@ struct fusecopy_request;
  * leave there, or to see whether the caller may have more room than others. */
 int fusecopy_answer_read(struct fusecopy_request *request);
 int fusecopy_answer_write(struct fusecopy_request *request);
-
-/* For Python, of both: whether this is a moment to look at the caller; the thread that it is; count the request. */
-int fusecopy_look_is_due(const struct fusecopy_request *request);
-int64_t fusecopy_client(const struct fusecopy_request *request);
-void fusecopy_account(const struct fusecopy_request *request);
 
 /* Count a READ and answer it. */
 void fusecopy_carry_read(struct fusecopy_request *request);

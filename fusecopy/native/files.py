@@ -8,26 +8,58 @@ WRITEBACK: int = lib.FUSECOPY_WRITEBACK
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """READ or WRITE requests, all of one kind.
+
+    Attributes:
+        requests: how many.
+        bytes: what was read or written; what failed moved nothing.
+        low, high: the range of the file that these lie in; equal where there are none.
+        first_ns, last_ns: CLOCK_MONOTONIC of the first request and of the last answer.
+        pipe_requests: those of 64 KiB, as the kernel's splice between two files makes them.
+        error: errno of the last request, 0 where it succeeded.
+    """
+
+    requests: int = 0
+    bytes: int = 0
+    low: int = 0
+    high: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    pipe_requests: int = 0
+    error: int = 0
+
+    def joined(self, other: "Moved") -> "Moved":
+        """Both as one: of two threads of the same process."""
+        if not (self.requests and other.requests):
+            return self if self.requests else other
+        ranges = [moved for moved in (self, other) if moved.bytes]
+        return Moved(
+            self.requests + other.requests,
+            self.bytes + other.bytes,
+            min((moved.low for moved in ranges), default=0),
+            max((moved.high for moved in ranges), default=0),
+            min(self.first_ns, other.first_ns),
+            max(self.last_ns, other.last_ns),
+            self.pipe_requests + other.pipe_requests,
+            max(self, other, key=lambda moved: moved.last_ns).error,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Client:
-    """The READ and WRITE requests of one process on one open file.
+    """The READ and WRITE requests of one thread on one open file.
 
     Attributes:
         pid: the calling thread as the kernel names it; 0 is a thread of a pid namespace that the mount
-            cannot see, WRITEBACK the kernel writing mapped pages, -1 all clients beyond the first few.
-        reads, writes: number of requests.
-        read_bytes, write_bytes: bytes they asked for.
-        first_ns, last_ns: CLOCK_MONOTONIC of the first and the last request.
-        pipe_writes: WRITEs of 64 KiB, as the kernel's splice between two files makes them.
+            cannot see, WRITEBACK the kernel writing mapped pages.
+        uid: the user of its last request.
     """
 
     pid: int
-    reads: int
-    read_bytes: int
-    writes: int
-    write_bytes: int
-    first_ns: int
-    last_ns: int
-    pipe_writes: int = 0
+    uid: int
+    read: Moved
+    written: Moved
 
 
 class NativeFile:
@@ -57,7 +89,7 @@ class NativeFile:
             only_appends: the descriptor is opened with O_APPEND, because the file is append-only.
             opener: the user id for whom mapped pages are written.
         """
-        self._file = ffi.new("struct fusecopy_file *")
+        self._file = ffi.gc(ffi.new("struct fusecopy_file *"), lib.fusecopy_forget_clients)
         self._file.fd = self.fd = fd
         self._file.device, self._file.ino = identity
         self._file.unseen = self.unseen = unseen
@@ -70,10 +102,43 @@ class NativeFile:
         """The struct itself."""
         return self._file
 
+    @property
+    def is_written(self) -> bool:
+        """Whether there was any WRITE request."""
+        return bool(self._file.is_written)
+
     def clients(self) -> list[Client]:
-        """What each process has asked of this file so far."""
-        return [_client(self._file.clients[i]) for i in range(self._file.client_count)]
+        """What each thread has asked of this file and was not taken."""
+        room, count = 0, lib.fusecopy_clients(self._file, ffi.NULL, 0)
+        while count > room:
+            room = 2 * count
+            found = ffi.new("struct fusecopy_client[]", room)
+            count = lib.fusecopy_clients(self._file, found, room)
+        return (
+            [Client(c.pid, c.uid, _moved(c.read), _moved(c.written)) for c in found[0:count]] if count else []
+        )
+
+    def written_by(self, pid: int) -> int:
+        """Bytes that a thread has written and that were not taken."""
+        return int(lib.fusecopy_written_by(self._file, pid))
+
+    def take_read(self, pid: int) -> Moved:
+        """What a thread has read since this was last asked."""
+        return self._take(pid, writes=False)
+
+    def take_written(self, pid: int) -> Moved:
+        """What a thread has written since this was last asked."""
+        return self._take(pid, writes=True)
+
+    def forget(self, pid: int) -> None:
+        """A thread will ask for nothing more."""
+        lib.fusecopy_forget_client(self._file, pid)
+
+    def _take(self, pid: int, writes: bool) -> Moved:
+        taken = ffi.new("struct fusecopy_moved *")
+        lib.fusecopy_take_moved(self._file, pid, writes, taken)
+        return _moved(taken)
 
 
-def _client(c: "ffi.CData") -> Client:
-    return Client(c.pid, c.reads, c.read_bytes, c.writes, c.write_bytes, c.first_ns, c.last_ns, c.pipe_writes)
+def _moved(m: "ffi.CData") -> Moved:
+    return Moved(m.requests, m.bytes, m.low, m.high, m.first_ns, m.last_ns, m.pipe_requests, m.error)

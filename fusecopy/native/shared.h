@@ -12,26 +12,30 @@
 #define FUSECOPY_LEFT 0
 #define FUSECOPY_ANSWERED 1
 
-#define FUSECOPY_CLIENTS 8
-
 /* In the place of a thread's id: mapped pages that the kernel writes back, for nobody in particular. */
 #define FUSECOPY_WRITEBACK (-2)
 
-/* A flow is looked at again when the size of its requests changes, but no more often than this. */
-#define FUSECOPY_LOOKS 8
-
-/* The READ and WRITE requests of one thread on one open file; times are CLOCK_MONOTONIC. */
-struct fusecopy_client {
-	pid_t pid;
-	uint64_t reads;
-	uint64_t read_bytes;
-	uint64_t writes;
-	uint64_t write_bytes;
+/* Requests of one kind; times are CLOCK_MONOTONIC. */
+struct fusecopy_moved {
+	uint64_t requests;
+	uint64_t bytes; /* what was read or written; not what failed */
+	int64_t low;    /* the range that they lie in, up to `high` */
+	int64_t high;
 	int64_t first_ns;
 	int64_t last_ns;
-	uint64_t pipe_writes; /* those of 64 KiB, the kernel's own pipe */
+	uint64_t pipe_requests; /* those of 64 KiB, the kernel's own pipe */
+	int error;              /* of the last one */
+};
+
+/* The READ and WRITE requests of one thread on one open file. */
+struct fusecopy_client {
+	pid_t pid;
+	uid_t uid; /* of its last request */
+	struct fusecopy_moved read;
+	struct fusecopy_moved written;
 	size_t last_write;
 	int looks;
+	struct fusecopy_client *next;
 };
 
 /* An open file served natively. Its address is the fh that the kernel returns with each request. */
@@ -43,8 +47,10 @@ struct fusecopy_file {
 	uid_t opener;    /* who pays for mapped pages that the kernel writes back */
 	uint64_t device; /* st_dev and st_ino in the backing */
 	uint64_t ino;
+	int is_written;
 	int client_count;
-	struct fusecopy_client clients[FUSECOPY_CLIENTS];
+	int crowd; /* with so many clients those that are gone are reported; 0: as many as is usual */
+	struct fusecopy_client *clients;
 };
 
 /* What the kernel is told of an inode. Timeouts are seconds for which it may believe it. */
@@ -133,9 +139,32 @@ struct fusecopy_caller {
 	char exe[FUSECOPY_PATH_BYTES];
 };
 
-enum { FUSECOPY_NOTHING, FUSECOPY_CLONED, FUSECOPY_RELEASED };
+enum {
+	FUSECOPY_UNKNOWN,
+	FUSECOPY_HIDDEN, /* we may not look */
+	FUSECOPY_KERNEL, /* a thread of the kernel's own */
+	FUSECOPY_COPYING,
+	FUSECOPY_SENDING,
+	FUSECOPY_SPLICING,
+	FUSECOPY_READING,
+	FUSECOPY_WRITING,
+	FUSECOPY_MAPPED,
+};
 
-/* What was answered and is to be followed up. Of a release there is the source only. */
+/* What drives a thread's requests. Nothing is known of the path's rest. */
+struct fusecopy_driver {
+	int kind;
+	int has_source;  /* it reads from a regular file: */
+	uint64_t device; /* st_dev and st_ino, the mount's own for a file in it */
+	uint64_t ino;
+	int64_t size; /* as the kernel knows it */
+	unsigned int path_size;
+	char path[FUSECOPY_PATH_BYTES]; /* as the thread sees it */
+};
+
+enum { FUSECOPY_NOTHING, FUSECOPY_CLONED, FUSECOPY_RELEASED, FUSECOPY_CROWDED };
+
+/* What was answered and is to be followed up. Of a release and of a crowd there is the source only. */
 struct fusecopy_event {
 	int kind;
 	struct fusecopy_file *source;

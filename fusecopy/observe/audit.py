@@ -201,6 +201,8 @@ def _shared_now(record: Copy, backing: bytes) -> str | None:
     with suppress(OSError), open(source, "rb") as theirs, open(destination, "rb") as ours:
         if record.copied is None or max(os.fstat(file.fileno()).st_mtime for file in (theirs, ours)) > limit:
             return None
+        if record.off_in is None or record.off_out is None:
+            return None
         fds = (theirs.fileno(), record.off_in, ours.fileno(), record.off_out, record.copied)
         return f"{summed(parts(*fds)).shared} bytes shared"
     return None

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ import msgspec
 from fusecopy.copying import errnos
 from fusecopy.copying.batch import Cloned
 from fusecopy.copying.calls import FileId
+from fusecopy.copying.contents import Evidence
 from fusecopy.copying.records import Attempt as Try
 from fusecopy.copying.records import Proof, Sharing
 from fusecopy.copying.sharing import rewritten
@@ -29,9 +31,11 @@ from fusecopy.dispatch.records import (
     encode_path,
     timestamp,
 )
-from fusecopy.native.files import Client
-from fusecopy.observe.caller import UNKNOWN, Caller
-from fusecopy.reporting.flows import Carried, Declined, Reading, Side
+from fusecopy.native.drivers import UNKNOWN
+from fusecopy.native.files import Moved
+from fusecopy.observe.caller import Caller
+from fusecopy.reporting.flows import Carried, Declined, Side
+from fusecopy.reporting.pairing import Pair
 from fusecopy.reporting.treerecords import TreeRecords
 from fusecopy.reporting.undispatched import Undispatched
 
@@ -114,6 +118,7 @@ class Reporter:
             requests=Requests(copies=copy.requests),
             driver=copy.driver,
             paired="request",
+            evidence=str(Evidence.REQUEST),
         )
 
     def clones(self, records: TreeRecords, clones: Iterable[Cloned]) -> None:
@@ -124,77 +129,58 @@ class Reporter:
                 self._remember(clone.file, record)
                 self._put(record)
 
-    def fallback(
-        self,
-        declined: Declined,
-        destination: Destination,
-        reader: Client | None,
-        writer: Client | None,
-        unseen: bool,
-    ) -> None:
+    def fallback(self, declined: Declined, destination: Destination, wrote: Moved, unseen: bool) -> None:
         """Report a copy that the server declined and the kernel, if there were writes, moved.
 
         What else the thread wrote through the same handle afterwards is in the requests, not in the bytes.
         Where the kernel writes the destination by itself (`unseen`), it is not known what it moved.
         """
+        failure = wrote.error or declined.read.error
+        causes = (declined.cause, UNSEEN if unseen else "", _ended(failure, bool(wrote.error)))
         seq = self._report(
             destination,
             declined.caller,
             declined.source,
-            (declined.begun_ns, writer.last_ns if writer else declined.begun_ns),
+            (declined.begun_ns, wrote.last_ns or declined.begun_ns),
             asked="copy_file_range",
             off_in=declined.off_in,
             off_out=declined.off_out,
             length=declined.length,
             dispatch="fallback",
             attempts=[_attempt(attempt) for attempt in declined.attempts],
-            cause=f"{declined.cause} {UNSEEN}" if unseen else declined.cause,
+            errno=_name(failure),
+            cause=" ".join(filter(None, causes)),
             remedy=declined.remedy or None,
-            requests=_requests(declined.requests, reader, writer),
+            requests=_requests(declined.requests, declined.read, wrote),
             driver="copy_file_range",
             paired="request",
-            **_spliced(None if unseen else min(writer.write_bytes, declined.length) if writer else 0),
+            evidence=str(Evidence.REQUEST),
+            **_spliced(None if unseen else min(wrote.bytes, declined.length)),
         )
         if declined.errno == errno.ENOSYS:
             self._undispatched.no_copies(seq)
 
-    def moved(
-        self,
-        source: bytes,
-        reading: Reading | None,
-        writer: Side,
-        driver: str,
-        destination: Destination,
-        paired: str,
-    ) -> None:
-        """Report a copy that reached the server as READs and WRITEs, without a copy request.
-
-        Args:
-            source: path relative to the mount, absolute where it lies elsewhere.
-            reading: what was read of the source through this server; None where nothing was.
-            paired: how the source is known: by "process", "group" or the system "call".
-        """
+    def moved(self, pair: Pair, writer: Side, destination: Destination) -> None:
+        """Report a copy that reached the server as READs and WRITEs, without a copy request."""
+        driver, wrote, reads = writer.driver.name, writer.moved, pair.reads
         dispatch = BY_DRIVER.get(driver, "unknown")
         path = {"fallback": "kernel-splice", "bypassed": "client"}.get(dispatch, UNKNOWN)
-        wrote = writer.client
-        # What a program writes twice, as databases do, is copied once: the requests tell what was written.
-        copied = min(wrote.write_bytes, writer.size)
-        reader = reading.side.client if reading else None
         if dispatch == "fallback":
-            cause, remedy = self._undispatched.fallback(source)
+            cause, remedy = self._undispatched.fallback(pair.device)
         elif dispatch == "bypassed":
-            sparse = bool(reading and reading.sparse)
-            cause, remedy = self._undispatched.bypass(driver, writer.caller.comm, sparse)
+            cause, remedy = self._undispatched.bypass(driver, writer.caller.comm, pair.sparse)
         else:
-            cause, remedy = self._undispatched.unseen(wrote.writes, wrote.pipe_writes)
+            cause, remedy = self._undispatched.unseen(wrote.requests, wrote.pipe_requests)
+        failure, copied = wrote.error or reads.error, pair.span.length
+        ended = _ended(failure, bool(wrote.error))
         self._report(
             destination,
             writer.caller,
-            source,
-            (min(reader.first_ns, wrote.first_ns) if reader else wrote.first_ns, wrote.last_ns),
+            pair.source,
+            (min(reads.first_ns, wrote.first_ns) if reads.requests else wrote.first_ns, wrote.last_ns),
             asked="copy_file_range" if dispatch == "fallback" else "-",
-            off_in=0,
-            off_out=0,
+            off_in=pair.span.off_in,
+            off_out=pair.span.off_out,
             length=copied,
             copied=copied,
             dispatch=dispatch,
@@ -203,33 +189,36 @@ class Reporter:
             shared=0,
             proof="written",
             rewritten=copied,
-            cause=cause or None,
+            errno=_name(failure),
+            cause=" ".join(filter(None, (cause, ended))) or None,
             remedy=remedy or None,
-            requests=_requests(0, reader, wrote),
+            requests=_requests(0, reads, wrote),
             driver=driver,
-            paired=paired,
+            paired=pair.by,
+            evidence=str(pair.evidence),
         )
 
     def note(self, text: str) -> None:
         """Say something about the log itself."""
         self._put(Note(timestamp(), text))
 
-    def flow(self, writer: Side, driver: str, destination: Destination) -> None:
-        """Report writes for which no source was seen."""
+    def flow(self, writer: Side, destination: Destination) -> None:
+        """Report writes for which no source was found."""
         dst, dst_b64 = encode_path(destination.path())
-        client = writer.client
+        wrote = writer.moved
         with self._lock:
             self._put(
                 Flow(
                     seq=next(self._numbers),
-                    time=timestamp(client.last_ns),
-                    mono_ns=client.last_ns,
+                    time=timestamp(wrote.last_ns),
+                    mono_ns=wrote.last_ns,
                     **_who(writer.caller),
                     dst=dst,
                     dst_b64=dst_b64,
-                    driver=driver,
-                    duration_us=(client.last_ns - client.first_ns) // 1000,
-                    requests=Requests(0, 0, 0, client.writes, client.write_bytes),
+                    errno=_name(wrote.error),
+                    driver=writer.driver.name,
+                    duration_us=(wrote.last_ns - wrote.first_ns) // 1000,
+                    requests=_requests(0, Moved(), wrote),
                 )
             )
 
@@ -353,14 +342,16 @@ def _who(caller: Caller) -> _Who:
     )
 
 
-def _requests(copies: int, reader: Client | None, writer: Client | None) -> Requests:
-    return Requests(
-        copies,
-        reader.reads if reader else 0,
-        reader.read_bytes if reader else 0,
-        writer.writes if writer else 0,
-        writer.write_bytes if writer else 0,
-    )
+def _requests(copies: int, read: Moved, wrote: Moved) -> Requests:
+    return Requests(copies, read.requests, read.bytes, wrote.requests, wrote.bytes)
+
+
+def _ended(code: int, writing: bool) -> str:
+    """What ended a stream of requests, in words; nothing where nothing did."""
+    if not code:
+        return ""
+    what = "Writing the destination" if writing else "Reading the source"
+    return f"{what} failed in the end: {os.strerror(code)}."
 
 
 def _attempt(attempt: Try) -> Attempt:

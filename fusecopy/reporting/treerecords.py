@@ -80,6 +80,7 @@ def _alike(caller: Caller) -> Copy:
         requests=Requests(copies=0),
         driver="ioctl",
         paired="request",
+        evidence="request",
         parent=caller.parent,
         exe=caller.exe,
         args=caller.args,

@@ -40,10 +40,14 @@ class Decision:
 
 
 class Undispatched:
-    """Explains undispatched copies of one mount. Methods may run in any thread."""
+    """Explains undispatched copies of one mount. Methods may run in any thread.
 
-    def __init__(self, mountpoint: str) -> None:
-        self._mountpoint = mountpoint
+    Attributes:
+        device: the mount's st_dev, known before the first request.
+    """
+
+    def __init__(self) -> None:
+        self.device = 0
         self._lock = threading.Lock()
         self._no_copies: int | None = None
 
@@ -62,11 +66,11 @@ class Undispatched:
                 decisions.append(Decision("COPY_FILE_RANGE", meaning, self._no_copies))
         return [asdict(decision) for decision in decisions]
 
-    def fallback(self, source: bytes) -> tuple[str, str]:
+    def fallback(self, device: int | None) -> tuple[str, str]:
         """Cause and remedy of a copy_file_range that the kernel carried without asking
-        (__fuse_copy_file_range, Linux 5.3 to 7.2). `source` is absolute where it is not in this mount."""
-        if source.startswith(b"/"):
-            return self._two_mounts(source), "Copy inside one mount."
+        (__fuse_copy_file_range, Linux 5.3 to 7.2). `device` is the source's where it is not in this mount."""
+        if device is not None:
+            return self._two_mounts(device), "Copy inside one mount."
         with self._lock:
             seq = self._no_copies
         if seq:
@@ -95,11 +99,10 @@ class Undispatched:
             return f"{size}: copy_file_range, sendfile or splice.", ""
         return "", ""
 
-    def _two_mounts(self, source: bytes) -> str:
-        there, here = mounts.of(source), mounts.at(self._mountpoint)
-        if not there or not here:
-            return "The source lies on another mount, so the kernel asked no server."
+    def _two_mounts(self, device: int) -> str:
+        there = mounts.on(device)
+        name = f"{there.mountpoint}, " if there else ""
         return (
-            f"The source lies on another mount ({there.mountpoint}, st_dev {there.number}; this one is"
-            f" {here.number}), so the kernel asked no server."
+            f"The source lies on another mount ({name}st_dev {mounts.number(device)}; this one is"
+            f" {mounts.number(self.device)}), so the kernel asked no server."
         )

@@ -197,7 +197,7 @@ class Answers:
         """What it takes Python for; the bytes are the native lane's."""
         if lib.fusecopy_look_is_due(request):
             fh = _arguments(request, "read").fh
-            self._operations.look(fh, lib.fusecopy_client(request), writes=False)
+            self._operations.look(fh, lib.fusecopy_client(request), request.header.uid, writes=False)
         lib.fusecopy_carry_read(request)
 
     def write(self, request: "ffi.CData") -> None:
@@ -205,16 +205,22 @@ class Answers:
         for the group)."""
         fh = _arguments(request, "write").fh
         if lib.fusecopy_look_is_due(request):
-            self._operations.look(fh, lib.fusecopy_client(request), writes=True)
-        lib.fusecopy_account(request)
+            self._operations.look(fh, lib.fusecopy_client(request), request.header.uid, writes=True)
+        try:
+            written = self._write(request, fh)
+        except OSError as error:
+            written = -(error.errno or errno.EIO)
+        lib.fusecopy_count_moved(request, written)
+        lib.fusecopy_reply_size(request, _checked(written))
+
+    def _write(self, request: "ffi.CData", fh: int) -> int:
         if lib.fusecopy_has_bits_to_lose(request):
             self._operations.privileged_write(fh, RequestContext(request))
-            written = self._spend(request)
-        else:
-            written = lib.fusecopy_write_for_caller(request)
-            if written in (-errno.ENOSPC, -errno.EDQUOT):
-                written = self._spend(request)
-        lib.fusecopy_reply_size(request, _checked(written))
+            return self._spend(request)
+        written: int = lib.fusecopy_write_for_caller(request)
+        if written in (-errno.ENOSPC, -errno.EDQUOT):
+            return self._spend(request)
+        return written
 
     def _spend(self, request: "ffi.CData") -> int:
         """Write with the room that the program may have."""

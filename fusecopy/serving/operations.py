@@ -121,10 +121,10 @@ class Operations:
     def ended(self) -> None:
         """Called when no more requests will come, before those under way are waited for: hurry them."""
 
-    def look(self, fh: int, pid: int, writes: bool) -> None:
-        """Called at `pid`'s first READ of `fh`, at its first WRITE, and when the size of its WRITEs changes,
-        while it waits for the answer. Must be quick. `pid` is WRITEBACK for mapped pages
-        that the kernel writes."""
+    def look(self, fh: int, pid: int, uid: int, writes: bool) -> None:
+        """Called at `pid`'s first READ of `fh`, at its first WRITE, and when the size of its WRITEs changes
+        or their number has doubled, while it waits for the answer. Must be quick. `pid` is
+        WRITEBACK for mapped pages that the kernel writes; `uid` is the request's."""
 
     def privileged_write(self, fh: int, ctx: RequestContext) -> None:
         """Called before a program without CAP_FSETID writes into a file, in which it may leave no setuid or
@@ -236,6 +236,9 @@ class Operations:
 
     def release(self, fh: int) -> None:
         """The last descriptor of an open file was closed. Mostly this follows the answer."""
+
+    def crowded(self, fh: int) -> None:
+        """Many threads have read or written an open file, of which some may be gone."""
 
     def fsync(self, fh: int, datasync: bool) -> None:
         """fsync(2) or fdatasync(2)."""

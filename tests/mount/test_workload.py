@@ -60,12 +60,13 @@ CLIENTS: list[tuple[str, str, Told]] = [
 ]
 """One copy each: a command, the program's name, and how its copy travels."""
 
-ONE_EACH = 96
+ONE_EACH = 97
 
 OBJECTS = "clone/.git/objects/"
 """git copies the repository's three objects there; what it then makes of them has no such source."""
 
 CONNECTED = "import sqlite3; s, d = sqlite3.connect('{top}/base'), sqlite3.connect('{top}/backup')"
+# It counts its changes in the first page, so what it makes is no copy of the bytes, and none may be claimed.
 BACKUP = f'{PYTHON} -c "{CONNECTED}; s.backup(d)"'
 CLONE = "git -c init.templateDir= clone -q --no-hardlinks {top}/repository {top}/clone"
 MOVE = "mv {other}/moved {top}/moved"
@@ -91,7 +92,6 @@ def script(mount: Path, other: Path) -> tuple[str, dict[str, Expected]]:
         expected[name] = Expected(comm, told)
     for command in (BACKUP, CLONE, MOVE):
         lines.append(command.format(top=mount, other=other))
-    expected["backup"] = Expected("python", WRITTEN)
     expected["moved"] = Expected("mv", SPLICED)
     return "set -e\n" + "\n".join(lines), expected
 
@@ -149,7 +149,9 @@ def told_of(mount: Mounted, wanted: set[str]) -> dict[str, Copy]:
     def done(records: list[Record]) -> bool:
         return len(_counted(records, wanted)) >= 101
 
-    copies = _counted(mount.records_until(done), wanted)
+    records = mount.records_until(done)
+    assert not [record for record in records if isinstance(record, Copy) and record.dst == "backup"]
+    copies = _counted(records, wanted)
     assert len({destination(copy) for copy in copies}) == len(copies) == 101
     return {destination(copy): copy for copy in copies}
 

@@ -131,7 +131,7 @@ def test_follow_yields_what_comes_over_rotations(tmp_path: Path) -> None:
 
 def test_follow_goes_on_when_its_file_was_rotated_out(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    writer = Writer(path, samples.HEADER, max_bytes=2100, keep=1)
+    writer = Writer(path, samples.HEADER, max_bytes=2240, keep=1)
     stop = threading.Event()
     followed = (record.seq for record in follow(path, stop) if isinstance(record, Copy))
     writer.put(samples.copy(1))

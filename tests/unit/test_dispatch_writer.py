@@ -343,7 +343,7 @@ def test_a_record_that_could_not_be_made_counts_as_lost_and_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = Writer(tmp_path / "log", samples.HEADER)
-    reporter = Reporter(writer.put, Undispatched("/nowhere"))
+    reporter = Reporter(writer.put, Undispatched())
     with reporter.counting_loss():
         raise ValueError("of whatever kind")
     with reporter.counting_loss():

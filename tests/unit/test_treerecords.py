@@ -32,7 +32,7 @@ def _told(record: Record) -> dict[str, Any]:
 @pytest.mark.parametrize(("shared", "holes", "unprovable"), [(8192, 0, 0), (4096, 4096, 0), (0, 0, 8192)])
 def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: int) -> None:
     put: list[Record] = []
-    reporter = Reporter(put.append, Undispatched("/mnt"))
+    reporter = Reporter(put.append, Undispatched())
     size, name = 8192, b"not utf-8 \xff"
     proof = Proof.UNPROVABLE if unprovable else Proof.FIEMAP
     copy = Carried(

@@ -1,0 +1,63 @@
+"""What drives a READ or WRITE (drivers.c): the system call that the waiting thread is in."""
+
+from typing import NamedTuple
+
+from fusecopy.native._native import ffi, lib
+
+UNKNOWN = "unknown"
+
+KERNEL = "kernel"
+"""A thread of the kernel's own, which makes no system call: a loop device, nfsd."""
+
+_NAMES = {
+    lib.FUSECOPY_UNKNOWN: UNKNOWN,
+    lib.FUSECOPY_HIDDEN: UNKNOWN,
+    lib.FUSECOPY_KERNEL: KERNEL,
+    lib.FUSECOPY_COPYING: "copy_file_range",
+    lib.FUSECOPY_SENDING: "sendfile",
+    lib.FUSECOPY_SPLICING: "splice",
+    lib.FUSECOPY_READING: "read",
+    lib.FUSECOPY_WRITING: "write",
+    lib.FUSECOPY_MAPPED: "mmap",
+}
+
+
+class Named(NamedTuple):
+    """The regular file that a call reads from.
+
+    Attributes:
+        device, ino: its st_dev and st_ino; the mount's own for a file in it.
+        size: bytes, as the kernel knows it without asking anybody.
+        path: as the thread sees it, which may have another root and other mounts than we.
+    """
+
+    device: int
+    ino: int
+    size: int
+    path: bytes
+
+
+class Driver(NamedTuple):
+    """What moves bytes.
+
+    Attributes:
+        name: as the log has it.
+        source: the file that it reads from; None where it names none, or no regular one.
+        hidden: we may not look; the driver is unknown for want of rights.
+    """
+
+    name: str = UNKNOWN
+    source: Named | None = None
+    hidden: bool = False
+
+
+def look(thread: int) -> Driver:
+    """What drives the requests of a thread that waits for us, by /proc/PID/syscall, which wants the rights of
+    ptrace(2)."""
+    driver = ffi.new("struct fusecopy_driver *")
+    lib.fusecopy_look(thread, driver)
+    source = None
+    if driver.has_source:
+        path = ffi.unpack(driver.path, driver.path_size)
+        source = Named(driver.device, driver.ino, driver.size, path)
+    return Driver(_NAMES[driver.kind], source, driver.kind == lib.FUSECOPY_HIDDEN)
