@@ -13,8 +13,8 @@ from fusecopy.filesystem.openfiles import OpenFile, OpenFiles, Readers
 from fusecopy.native import drivers
 from fusecopy.native.drivers import Driver, Named
 from fusecopy.native.files import WRITEBACK, Client, Moved
-from fusecopy.reporting.flows import Declined, Side, by_process
-from fusecopy.reporting.pairing import File, Pair, Reading, Readings, Writing, called, shown, unseen
+from fusecopy.reporting.flows import Declined, File, Side, by_process
+from fusecopy.reporting.pairing import Pair, Reading, Readings, Writing, called, shown, unseen
 from fusecopy.reporting.reports import Reporter
 from fusecopy.reporting.undispatched import Undispatched
 
@@ -55,10 +55,17 @@ class Accounts:
             if writes:
                 driver = drivers.look(thread)
                 flows.drivers.setdefault(thread, []).append((file.native.written_by(thread), driver))
+                self._note_source(file, driver)
                 self._say_hidden(driver)
             else:
                 with self._lock:
                     self._readers.add(file, flows.callers[thread])
+
+    def _note_source(self, file: OpenFile, driver: Driver) -> None:
+        """Of a source in this mount, which file it is: by the time that it is told it may be gone."""
+        if driver.source and driver.source.device == self._undispatched.device:
+            with suppress(OSError):
+                file.flows.sources[driver.source.ino] = self._inodes.get(driver.source.ino)
 
     def _say_hidden(self, driver: Driver) -> None:
         if driver.hidden and not self._said_hidden:
@@ -168,18 +175,18 @@ class Accounts:
     def _settle_writes(self, file: OpenFile, side: Side) -> None:
         pair = None
         with suppress(OSError), _opened(file.fd) as descriptor:
-            pair = self._pair(Writing(side, file.inode, descriptor))
+            pair = self._pair(file, Writing(side, file.inode, descriptor))
         if pair:
             self._reporter.moved(pair, side, file)
         else:
             self._reporter.flow(side, file)
 
-    def _pair(self, writing: Writing) -> Pair | None:
+    def _pair(self, file: OpenFile, writing: Writing) -> Pair | None:
         """The source that these writes came from, if there is evidence of one."""
         if not writing.side.moved.bytes:
             return None
         if named := writing.side.driver.source:
-            return self._named(named, writing)
+            return self._named(named, file.flows.sources.get(named.ino), writing)
         with self._lock:
             candidates = self._readings.candidates(writing, self._open_near(writing.side))
         for reading, by in candidates:
@@ -190,26 +197,28 @@ class Accounts:
                 return Pair(reading.path, None, reads, reading.sparse, by, evidence, span)
         return None
 
-    def _named(self, named: Named, writing: Writing) -> Pair | None:
-        """The same where the system call named its source."""
+    def _named(self, named: Named, file: File | None, writing: Writing) -> Pair | None:
+        """The same where the system call named its source, which is `file` where it is in this mount."""
         if named.device != self._undispatched.device:
             # Read from another mount: nothing of it came through this server.
             if found := unseen(named, writing):
                 return Pair(named.path, named.device, Moved(), False, "call", found[1], found[0])
             return None
-        inode, side = self._inodes.get(named.ino), writing.side
+        if file is None:
+            return None
+        side = writing.side
         with self._lock:
-            reading = self._readings.of(inode, side.caller.pid, self._open_near(side))
+            reading = self._readings.of(file, side.caller.pid, self._open_near(side))
             reads = self._readings.tell(reading) if reading else Moved()
         try:
-            with self._open(inode) as source:
+            with self._open(file) as source:
                 found = called(source, reading.side.moved if reading else reads, writing)
         except OSError:
             found = unseen(named, writing)
         if found is None:
             return None
         by = "process" if reading else "call"
-        return Pair(inode.path(), None, reads, bool(reading and reading.sparse), by, found[1], found[0])
+        return Pair(file.path(), None, reads, bool(reading and reading.sparse), by, found[1], found[0])
 
     def _open_near(self, side: Side) -> list[Reading]:
         return [reading for file in self._readers.near(side.caller, side.size) for reading in _readings(file)]

@@ -6,6 +6,7 @@ The native layer counts the requests. Here is what is known about them besides, 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from fusecopy.copying.records import Attempt, Path, Refusal, Sharing
 from fusecopy.copying.sharing import total
@@ -112,6 +113,17 @@ class Declined:
         return True
 
 
+class File(Protocol):
+    """A file of the mount."""
+
+    @property
+    def number(self) -> int:
+        """Its inode number in the mount."""
+
+    def path(self) -> bytes:
+        """Path relative to the mount."""
+
+
 @dataclass(slots=True)
 class Flows:
     """What is known of the flows into and out of one open file; all by thread but `pending`.
@@ -119,6 +131,7 @@ class Flows:
     Attributes:
         callers: who reads or writes.
         drivers: what writers were driven by, each with the bytes written before it.
+        sources: the files of the mount that calls read from, by st_ino.
         declined: the copy that the kernel carries itself.
         read_for: the copy that the kernel carries itself out of this file.
         pending: a copy that was cut short and may go on with the next request.
@@ -126,6 +139,7 @@ class Flows:
 
     callers: dict[int, Caller] = field(default_factory=dict)
     drivers: dict[int, list[tuple[int, Driver]]] = field(default_factory=dict)
+    sources: dict[int, File] = field(default_factory=dict)
     declined: dict[int, Declined] = field(default_factory=dict)
     read_for: dict[int, Declined] = field(default_factory=dict)
     pending: Carried | None = None

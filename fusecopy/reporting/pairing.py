@@ -10,13 +10,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from fusecopy.copying import contents
 from fusecopy.copying.contents import Evidence
 from fusecopy.native.drivers import Named
 from fusecopy.native.files import Moved
-from fusecopy.reporting.flows import Side
+from fusecopy.reporting.flows import File, Side
 
 READAHEAD = 2 << 20
 """Bytes by which a program and the kernel may have read more than the program wrote."""
@@ -35,17 +35,6 @@ REMEMBERED = 256
 
 CANDIDATES = 16
 """So many are looked at, the likeliest first."""
-
-
-class File(Protocol):
-    """A file of the mount."""
-
-    @property
-    def number(self) -> int:
-        """Its inode number in the mount."""
-
-    def path(self) -> bytes:
-        """Path relative to the mount."""
 
 
 Open = Callable[[File], AbstractContextManager[int]]
