@@ -153,10 +153,12 @@ static int is_denied(const struct fusecopy_operation *operation, const struct fu
 /* What others finished before is seen. Whether the kernel came by a name that they changed, and looks again. */
 static int is_stale(const struct fusecopy_operation *operation, const struct fusecopy_request *request)
 {
-	if (operation->sees)
-		fusecopy_watch_drain();
-	return operation->sees == FUSECOPY_SEES_NAMES &&
-	       fusecopy_watch_refuses(request->header->nodeid, request->header->pid);
+	if (operation->sees == FUSECOPY_SEES_CHANGES)
+		fusecopy_watch_keep_up();
+	if (operation->sees != FUSECOPY_SEES_NAMES)
+		return 0;
+	fusecopy_watch_drain();
+	return fusecopy_watch_refuses(request->header->nodeid, request->header->pid);
 }
 
 static int answer(const struct fusecopy_operation *operation, struct fusecopy_request *request)

@@ -16,7 +16,8 @@ struct fusecopy_request;
 #define FUSECOPY_NAMES_FIRST 3
 #define FUSECOPY_ALL_FIRST 4
 
-/* What others did to the backing (watch.h) that a request is to see. */
+/* What others did to the backing (watch.h) that a request is to see: anything, as it looks at the backing itself; all of
+ * it, and the names that the kernel came by. */
 #define FUSECOPY_SEES_CHANGES 1
 #define FUSECOPY_SEES_NAMES 2
 

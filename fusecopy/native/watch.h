@@ -75,6 +75,9 @@ int64_t fusecopy_watch_changed_ns(uint64_t number);
 /* Apply what happened so far. Cheap where nothing did. */
 void fusecopy_watch_drain(void);
 
+/* The same, unless it was done within the last millisecond: for answers that are right without it. */
+void fusecopy_watch_keep_up(void);
+
 /* Whether an OPEN by `thread` is to be answered ESTALE: the kernel found the inode by names that others changed, and
  * looks them up again then (do_filp_open in fs/namei.c). Never twice in a row to one thread. The inode's attributes
  * are asked anew if need be. */

@@ -18,12 +18,18 @@
 #include "request.h"
 
 /* Who reads each event by itself is woken as often, which costs more than all the rest. So the reader rests after it
- * has read, twice as long each time while more comes soon. Requests for which it counts do not wait. */
+ * has read, twice as long each time while there is more than an event in EVENT_NS. Requests for which it counts do
+ * not wait. */
 #define SHORT_REST_NS 200000
 #define LONG_REST_NS 5000000
+#define EVENT_NS 500000
+
+/* Requests that follow each other closely read the events of several at a time. */
+#define KEEP_UP_NS 1000000
 
 static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
 static struct fusecopy_watch watch;
+static int64_t drained_ns;
 static pid_t own_pid;
 static int wakes = -1;
 static int news_event = -1; /* something to tell of, or the end */
@@ -132,6 +138,7 @@ void fusecopy_watch_drain(void)
 	count = fusecopy_watch_groups(&groups);
 	for (int n = 0; n < count; n++)
 		read_group(groups[n]);
+	__atomic_store_n(&drained_ns, fusecopy_now_ns(), __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&reading);
 }
 
@@ -161,22 +168,35 @@ static int await_events(void)
 	return !__atomic_load_n(&ended, __ATOMIC_SEQ_CST);
 }
 
+void fusecopy_watch_keep_up(void)
+{
+	if (watch.watches && fusecopy_now_ns() - __atomic_load_n(&drained_ns, __ATOMIC_RELAXED) > KEEP_UP_NS)
+		fusecopy_watch_drain();
+}
+
+/* How long to rest after `events` in `ns`. */
+static long next_rest(long rest, uint64_t events, int64_t ns)
+{
+	if (events * EVENT_NS < (uint64_t)ns)
+		return SHORT_REST_NS;
+	return rest * 2 < LONG_REST_NS ? rest * 2 : LONG_REST_NS;
+}
+
 int fusecopy_watch_read(void)
 {
 	struct timespec rest = { .tv_nsec = SHORT_REST_NS };
-	uint64_t overflows = watch.overflows, blind = watch.blind;
-	int64_t rested = 0;
+	uint64_t overflows = watch.overflows, blind = watch.blind, events = watch.events;
+	int64_t now, before = fusecopy_now_ns();
 
 	while (await_events()) {
-		if (fusecopy_now_ns() - rested > LONG_REST_NS)
-			rest.tv_nsec = SHORT_REST_NS;
-		else if (rest.tv_nsec < LONG_REST_NS)
-			rest.tv_nsec *= 2;
 		fusecopy_watch_drain();
 		if (watch.overflows != overflows || !watch.blind != !blind)
 			return 1;
+		now = fusecopy_now_ns();
+		rest.tv_nsec = next_rest(rest.tv_nsec, watch.events - events, now - before);
+		before = now;
+		events = watch.events;
 		nanosleep(&rest, NULL);
-		rested = fusecopy_now_ns();
 	}
 	return 0;
 }

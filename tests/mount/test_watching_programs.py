@@ -83,8 +83,8 @@ def test_an_editor_that_writes_a_new_file_and_renames(sides: tuple[Path, Path]) 
 
 @pytest.mark.parametrize("journal", ["delete", "persist", "truncate"])
 def test_sqlite(sides: tuple[Path, Path], journal: str) -> None:
-    """Both sides write one database; who reads sees all that was committed. (Locks do not pass from one side to
-    the other, nor does shared memory: not at once, and not in WAL mode.)"""
+    """Both sides write one database; who reads sees all that was committed. (Locks do not pass from one to
+    the other side, nor does shared memory: not at once, and not in WAL mode.)"""
     for n, side in enumerate(sides * 10):
         with sqlite3.connect(side / "db") as database:
             database.execute(f"PRAGMA journal_mode={journal}")
