@@ -5,6 +5,7 @@ end of the connection, frees the caller (request_wait_answer, fs/fuse/dev.c, Lin
 child that waits, and is left behind where it does not end.
 """
 
+import errno
 import os
 import pickle
 import select
@@ -38,11 +39,11 @@ def call(act: Callable[[], T], seconds: float = ANSWER_SECONDS) -> T:
     with os.fdopen(reading, "rb") as pipe:
         if not select.select([pipe], [], [], seconds)[0]:
             _kill(child)
-            raise TimeoutError(f"no answer within {seconds:g} s")
+            raise TimeoutError(errno.ETIMEDOUT, f"no answer within {seconds:g} s")
         told = pipe.read()
     os.waitpid(child, 0)
     if not told:
-        raise TimeoutError("whoever asked has ended without an answer")
+        raise TimeoutError(errno.ETIMEDOUT, "whoever asked has ended without an answer")
     result, error = pickle.loads(told)  # written by our own child
     if error is not None:
         raise error
@@ -70,6 +71,9 @@ def _kill(child: int) -> None:
 
 def _act(act: Callable[[], object], writing: int) -> NoReturn:
     result, error = None, None
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):  # whoever reads our output to its end must not wait for a child left behind
+        os.dup2(null, number)
     try:
         result = act()
     except (OSError, FusecopyError) as raised:

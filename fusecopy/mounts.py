@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusecopy.errors import UnmountError
+from fusecopy.errors import FusecopyError, UnmountError, UsageError
 
 FSTYPE = "fuse.fusecopy"
 
 UMOUNT_NOFOLLOW, MNT_DETACH = 8, 2
 """linux/mount.h."""
+
+MOST_LINKS = 40
+"""As the kernel has it (MAXSYMLINKS, linux/namei.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,14 @@ class Mount:
 
 def mounts() -> Iterator[Mount]:
     """Every mount in this mount namespace, oldest first."""
-    return parsed(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
+    try:
+        table = Path("/proc/self/mountinfo").read_bytes()
+    except OSError as error:
+        raise FusecopyError(
+            f"the mount table cannot be read: /proc/self/mountinfo: {error.strerror}",
+            "mount -t proc proc /proc",
+        ) from error
+    return parsed(os.fsdecode(table))
 
 
 def parsed(mountinfo: str) -> Iterator[Mount]:
@@ -125,6 +135,52 @@ def number(device: int) -> str:
 def on(device: int) -> Mount | None:
     """The first mount of what has this st_dev; None where it is not mounted in this namespace."""
     return next((mount for mount in mounts() if mount.device == device), None)
+
+
+def resolved(path: str) -> str:
+    """An absolute path without symbolic links. No FUSE mount is looked at or into: its server may not answer.
+
+    Raises:
+        UsageError: the path is relative, and the current directory is gone.
+    """
+    points = {mount.mountpoint for mount in mounts() if mount.fstype.partition(".")[0] == "fuse"}
+    done, ahead, links = "/", _absolute(path).split("/")[::-1], 0
+    while ahead:
+        name = ahead.pop()
+        if name == "..":
+            done = os.path.dirname(done)
+        if name in ("", ".", ".."):
+            continue
+        here = os.path.join(done, name)
+        target = _link(here) if links < MOST_LINKS and not _within(here, points) else ""
+        if target.startswith("/"):
+            done = "/"
+        if target:
+            links += 1
+            ahead += target.split("/")[::-1]
+        else:
+            done = here
+    return done
+
+
+def _absolute(path: str) -> str:
+    if os.path.isabs(path):
+        return path
+    try:
+        return os.path.join(os.getcwd(), path)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: the current directory is gone", "cd to another one") from error
+
+
+def _within(path: str, points: set[str]) -> bool:
+    return path in points or any(str(parent) in points for parent in Path(path).parents)
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def of(path: bytes) -> Mount | None:

@@ -7,6 +7,7 @@ from typing import IO
 
 import click
 
+from fusecopy.cli.arguments import PATH
 from fusecopy.cli.trace import Traced, own_failures, written_to
 from fusecopy.errors import Exit
 from fusecopy.observe import words
@@ -18,7 +19,7 @@ from fusecopy.terminal import say
 
 @click.command("audit", cls=Traced)
 @click.argument("points", nargs=-1, metavar="[MNT]...")
-@click.option("-o", "output", type=click.Path(path_type=Path), help="Write there, not to standard error.")
+@click.option("-o", "output", type=PATH, help="Write there, not to standard error.")
 @click.option(
     "--buffer", type=click.IntRange(1), default=BUFFER_KIB, metavar="KIB", help="Trace buffer for each CPU."
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from fusecopy import ioctls
+from fusecopy.cli.arguments import PATH
 from fusecopy.cli.format import size
 from fusecopy.copying import calls, errnos
 from fusecopy.errors import FusecopyError, StrictError, UsageError
@@ -29,8 +30,8 @@ ERASE_LINE = "\r\x1b[K"
 )
 @click.option("--progress/--no-progress", default=None, help="Tell how far it is; else only a terminal.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of a clone that succeeded.")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("destination", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH)
+@click.argument("destination", type=PATH)
 def command(
     recursive: bool, how: str | None, progress: bool | None, quiet: bool, source: Path, destination: Path
 ) -> None:

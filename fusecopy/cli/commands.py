@@ -1,6 +1,7 @@
 """The commands. Each module holds one; they are imported when asked for, because most need no FUSE."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -82,6 +83,16 @@ def _show(error: click.ClickException) -> None:
         say(line.expandtabs(4), sys.stderr)
 
 
+def _of_system(error: OSError) -> FusecopyError:
+    """What a command has no better words for."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return FusecopyError("the current directory is gone", "cd to another one")
+    names = " -> ".join(os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None)
+    return FusecopyError(": ".join(part for part in (names, error.strerror or str(error)) if part))
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run a command; errors for people go to stderr, each with its exit status."""
     escape_what_cannot_be_encoded()
@@ -92,6 +103,8 @@ def main(arguments: Sequence[str]) -> None:
     except click.ClickException as error:
         _show(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        fail(_of_system(error))
     except click.Abort:
         sys.exit(Exit.FAILURE)
     sys.exit(status if isinstance(status, int) else Exit.OK)

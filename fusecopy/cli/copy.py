@@ -18,6 +18,7 @@ import click
 import msgspec
 
 from fusecopy import mounts
+from fusecopy.cli.arguments import PATH
 from fusecopy.copying import errnos, ladder, records, refusal
 from fusecopy.copying.sharing import prove, rewritten
 from fusecopy.dispatch.records import Copy
@@ -51,8 +52,8 @@ class Done(NamedTuple):
 @click.command("cp")
 @click.option("--how", type=click.Choice(list(ladder.HOWS)), required=True, help="How it may be carried.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of a copy that succeeded.")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("destination", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH)
+@click.argument("destination", type=PATH)
 def command(how: str, quiet: bool, source: Path, destination: Path) -> None:
     """Copy the file SOURCE to DESTINATION, a file or a directory, in one way or not at all.
 

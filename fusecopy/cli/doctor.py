@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fusecopy.cli.arguments import PATH
 from fusecopy.doctor import place, serving, watching
 from fusecopy.doctor.findings import Finding, State
 from fusecopy.errors import RequirementError, UsageError
@@ -18,7 +19,7 @@ WIDTH = 79
 
 
 @click.command()
-@click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@click.argument("directory", required=False, type=PATH, metavar="[DIR]")
 @click.option(
     "--require",
     "required",

@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from fusecopy import asking, mounts
 from fusecopy.cli import backing_file
+from fusecopy.cli.arguments import PATH
 from fusecopy.cli.log import find_log
 from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Copy, Flow, Header, decode_path
@@ -24,7 +26,7 @@ WIDTH = 79
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=PATH)
 @click.argument("seq", required=False, type=click.IntRange(min=1))
 @click.option("--log", "is_log", is_flag=True, help="TARGET is a log file.")
 def command(target: Path, seq: int | None, is_log: bool) -> None:
@@ -35,7 +37,7 @@ def command(target: Path, seq: int | None, is_log: bool) -> None:
     """
     if seq is not None:
         copy, backing = _of_log(target if is_log else find_log(target), seq)
-    elif is_log or target.is_dir():
+    elif is_log or mounts.at(mounts.resolved(str(target))):
         raise UsageError(f"{target} has many copies", "Give the number of one: fusecopy explain TARGET SEQ.")
     else:
         copy, backing = _of_file(target)
@@ -70,8 +72,12 @@ def _of_log(path: Path, seq: int) -> tuple[Copy, Path]:
 def _of_file(path: Path) -> tuple[Copy, Path]:
     """The last copy into a file of a mount, and the mount's backing."""
     try:
-        told = os.getxattr(path, COPY)
-        mount = backing_file.holding(path, os.stat(path).st_dev)
+        told, device = asking.within(
+            asking.SECONDS,
+            lambda: (os.getxattr(path, COPY), os.stat(path).st_dev),
+            mounts.of(os.fsencode(mounts.resolved(str(path)))),
+        )
+        mount = backing_file.holding(path, device)
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
             raise FusecopyError(f"{path}: {error.strerror}", "Name a file in a fusecopy mount.") from error

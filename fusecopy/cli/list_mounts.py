@@ -1,17 +1,23 @@
 """fusecopy list: the mounts of fusecopy."""
 
-import os
+import errno
 
 import click
 
-from fusecopy import mounts
+from fusecopy import asking, mounts, running
 from fusecopy.cli.format import Column, header, row
 from fusecopy.terminal import printable, say
+
+SECONDS = 2.0
+"""For the answer of a server that has left no record."""
+
+DEAD, UNKNOWN = "dead", "?"
 
 
 @click.command()
 def command() -> None:
-    """List the mounts of fusecopy with the process that serves each; `dead` where it is gone."""
+    """List the mounts of fusecopy with the process that serves each; `dead` where it is gone, `?` where that
+    cannot be known: it does not answer, or is another user's."""
     there = mounts.ours()
     longest = max([len("BACKING"), *(len(printable(mount.source)) for mount in there)])
     columns = [
@@ -26,7 +32,10 @@ def command() -> None:
 
 
 def _pid(mount: mounts.Mount) -> str:
+    told = running.of(mount)
+    if told and (lives := told.lives()) is not None:
+        return str(told.pid) if lives else DEAD
     try:
-        return os.getxattr(mount.mountpoint, "user.fusecopy.pid").decode()
-    except OSError:
-        return "dead"
+        return asking.attributes(mount, "pid", seconds=SECONDS)[0]
+    except OSError as error:
+        return DEAD if error.errno in (errno.ENOTCONN, errno.ECONNABORTED) else UNKNOWN

@@ -1,6 +1,5 @@
 """fusecopy log: show what became of the copies in a mount."""
 
-import errno
 import gc
 import os
 import shutil
@@ -14,7 +13,8 @@ from typing import get_args
 
 import click
 
-from fusecopy import mounts
+from fusecopy import asking, mounts, running
+from fusecopy.cli.arguments import PATH
 from fusecopy.cli.format import (
     Colour,
     Column,
@@ -43,7 +43,8 @@ from fusecopy.dispatch.summary import Group, Summary
 from fusecopy.errors import LogError, UsageError
 from fusecopy.terminal import printable, say
 
-LOG_ATTRIBUTE = "user.fusecopy.log"
+FLUSH_SECONDS = 2.0
+"""How long a server may take to write what it holds."""
 
 COPIES = [
     Column("TIME", 8),
@@ -75,9 +76,16 @@ PASSTHROUGH = "passthrough: the kernel reads and writes by itself; only copy req
 
 
 @click.command("log")
-@click.argument("target", required=False, type=click.Path(path_type=Path))
+@click.argument("target", required=False, type=PATH)
 @click.option("-F", "--follow", is_flag=True, help="Go on with the copies that come; ^C ends it.")
-@click.option("-p", "--pid", "pids", type=int, multiple=True, help="Only of this process; may be repeated.")
+@click.option(
+    "-p",
+    "--pid",
+    "pids",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Only of this process; may be repeated.",
+)
 @click.option("-n", "--comm", default="", help="Only of programs whose name contains this.")
 @click.option("-P", "--path", "glob", default="", metavar="GLOB", help="Only where either file matches.")
 @click.option(
@@ -131,35 +139,53 @@ def command(
 
 
 def find_log(target: Path | None) -> Path:
-    """The log that `target` means: a file itself, a mount point by its attribute.
+    """The log that `target` means: a file itself, or a mount point's. What the server still holds of it is
+    written first, where it answers.
 
     Raises:
         UsageError: it is neither, or was not given and there is not exactly one mount.
-        LogError: the mount does not answer.
+        LogError: the mount does not tell.
     """
-    if target is None:
-        target = only_mount(mounts.mounts())
+    at = mounts.resolved(str(target)) if target else only_mount(mounts.mounts())
+    mount = mounts.at(at)
+    if mount is None or mount.fstype != mounts.FSTYPE:
+        if target is not None and not target.is_dir():
+            return target
+        raise UsageError(
+            f"{at} is not the root of a fusecopy mount that has a log",
+            "Name the mount point, or the log file.",
+        )
+    told = running.of(mount)
+    if told and told.lives() is False:
+        return Path(os.fsdecode(told.log))
     try:
-        return Path(os.fsdecode(os.getxattr(target, LOG_ATTRIBUTE))) if target.is_dir() else target
+        return Path(asking.attributes(mount, "log", seconds=FLUSH_SECONDS)[0])
     except OSError as error:
-        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
-            raise UsageError(
-                f"{target} is not the root of a fusecopy mount that has a log",
-                "Name the mount point, or the log file.",
-            ) from error
+        return _without_answer(at, told, error)
+
+
+def _without_answer(at: str, told: running.Running | None, error: OSError) -> Path:
+    if told is None:
         raise LogError(
-            f"{target}: the mount does not tell its log: {error.strerror}", "Name the log file instead."
+            f"{at}: the mount does not tell its log: {error.strerror}", "Name the log file instead."
         ) from error
+    if isinstance(error, TimeoutError):
+        say(f"fusecopy: {at}: the server does not answer; what it holds is not shown", sys.stderr)
+    return Path(os.fsdecode(told.log))
 
 
-def only_mount(table: Iterable[mounts.Mount]) -> Path:
-    """The mount point of the one fusecopy mount in the mount table. Raises UsageError."""
-    points = sorted({mount.mountpoint for mount in table if mount.fstype == mounts.FSTYPE})
+def only_mount(table: Iterable[mounts.Mount]) -> str:
+    """The mount point of the one mount of this user, or, for root, of any user where root has none. Raises
+    UsageError."""
+    ours = [mount for mount in table if mount.fstype == mounts.FSTYPE]
+    me = os.geteuid()
+    own = [mount for mount in ours if mount.owner[0] == me] or (ours if me == 0 else [])
+    points = sorted({mount.mountpoint for mount in own})
     if not points:
-        raise UsageError("there is no fusecopy mount here", "Name a log file.")
+        raise UsageError("there is no fusecopy mount of yours here", "Name a mount point or a log file.")
     if len(points) > 1:
         raise UsageError(f"there are several fusecopy mounts: {', '.join(points)}", "Name one of them.")
-    return Path(points[0])
+    return points[0]
 
 
 def _dispatches(chosen: str | None, failures: bool) -> frozenset[str]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusecopy import mounts, remounting
+from fusecopy import mounts, remounting, running
 from fusecopy.cli import inherited, options
+from fusecopy.cli.arguments import NAME
 from fusecopy.cli.daemon import log_to, run_in_background
 from fusecopy.cli.notify import notify
 from fusecopy.dispatch.claim import BusyError, Claim, claim
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 LONG_TIMEOUT = 3600.0
 """What the kernel knows stays right, or is taken back when somebody changes it; but nothing is for ever."""
 
+ROOTS_LOGS = Path("/var/log/fusecopy")
+
 MOST_LOGS = 10
 """Logs of one mount point that servers may write at a time, all but one of them detached lazily."""
 
@@ -47,11 +50,11 @@ Given = dict[str, str | bool]
 
 
 @click.command()
-@click.argument("backing", type=click.Path())
-@click.argument("mountpoint", type=click.Path())
+@click.argument("backing", type=NAME)
+@click.argument("mountpoint", type=NAME)
 @click.option("-o", "words", multiple=True, metavar="OPT,...", help="Mount options, as mount(8) has them.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground.")
-@click.option("--log", "log_file", type=click.Path(), help="The dispatch log's file.")
+@click.option("--log", "log_file", type=NAME, help="The dispatch log's file.")
 @click.option("--paths", help="The ladder: reflink,copy_file_range,splice,sendfile,readwrite,dedupe.")
 @click.option("--strict", is_flag=True, help="Answer an error where a reflink cannot be had.")
 @click.option("--decline", help="Leave every copy to the kernel: eopnotsupp, enosys (for good) or exdev.")
@@ -79,9 +82,8 @@ def command(
     the backing is watched, and what others change in it is asked anew.
     """
     asked = options.parse(words)
-    given: Given = {key.replace("_", "-"): value for key, value in policy.items() if value}
-    if log_file:
-        given["log"] = log_file
+    named = {"log": log_file, **policy}
+    given = {key.replace("_", "-"): value for key, value in named.items() if value not in (None, False)}
     start(backing, mountpoint, asked, given, foreground, replace)
 
 
@@ -100,6 +102,7 @@ def start(
     """
     inherited.be_private()
     own: Given = {**asked.own, **given}
+    _check_values(own)
     if "remount" in own:
         _remount(mountpoint, asked, own)
         return
@@ -112,6 +115,7 @@ def start(
         _check_root("nosymfollow", "nosymfollow is for root: fusermount3 does not know it")
     _check_coherence(own)
     config = _config(backing, mountpoint, own, asked.forwarded)
+    _warn_of_others(config)
 
     def serve(ready: Callable[[str], None]) -> None:
         from fusecopy.filesystem.server import Server
@@ -157,6 +161,32 @@ def _warn_of_file_size_limit() -> None:
             " you cannot (ulimit -f)",
             sys.stderr,
         )
+
+
+def _warn_of_others(config: "Config") -> None:
+    """Say that the backing is served already, where one of the two mounts relies on its being alone."""
+    for mount in mounts.ours():
+        told = running.of(mount)
+        alone = config.exclusive or told is None or told.exclusive
+        if alone and mount.mountpoint != config.mountpoint and _overlap(mount.source, config.backing):
+            say(
+                f"fusecopy: warning: {mount.source} is already served at {mount.mountpoint}: what is changed"
+                " in one mount may not be seen in the other for an hour; mount both without exclusive",
+                sys.stderr,
+            )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether one directory is the other, or lies in it."""
+    if Path(one).is_relative_to(other) or Path(other).is_relative_to(one):
+        return True
+    there = mounts.of(os.fsencode(one))
+    if there is None or there.fstype.partition(".")[0] == "fuse":
+        return False  # not looked at: its server may not answer
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def _say_ready(config: "Config", coherence: str) -> None:
@@ -209,6 +239,12 @@ def _max_read(own: Given) -> int:
     return int(text)
 
 
+def _check_values(own: Given) -> None:
+    for name in options.OWN:
+        if own.get(name) == "":
+            raise UsageError(f"{name} has no value", "give one, or leave it out")
+
+
 def _remount(mountpoint: str, asked: options.Words, own: Given) -> None:
     """Change the flags of the mount that is there. What else a line of fstab says holds from its next mount.
 
@@ -252,12 +288,18 @@ def default_log(mountpoint: str) -> Path:
     encoded = os.fsencode(name)
     if len(encoded) > LONGEST_NAME:
         name = os.fsdecode(encoded[: LONGEST_NAME - 20]) + "-" + sha256(encoded).hexdigest()[:19]
-    if os.geteuid() == 0:
-        return Path("/var/log/fusecopy") / f"{name}.jsonl"
+    if os.geteuid() == 0 and _writable(ROOTS_LOGS):
+        return ROOTS_LOGS / f"{name}.jsonl"
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     if not os.path.isabs(state):
         raise UsageError("there is no home directory for the dispatch log", "name a file with --log")
     return Path(state) / "fusecopy" / f"{name}.jsonl"
+
+
+def _writable(directory: Path) -> bool:
+    """Whether we may write there, or where it is to be made. Root in a user namespace may not."""
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    return os.access(there, os.W_OK | os.X_OK)
 
 
 def _timeout(own: Given) -> float:

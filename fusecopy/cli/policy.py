@@ -1,18 +1,17 @@
 """fusecopy policy: show or change how a mount answers copies."""
 
 import errno
-import os
 
 import click
 
-from fusecopy.errors import FusecopyError, MountPointError, UsageError
+from fusecopy import asking
+from fusecopy.cli.arguments import NAME, no_answer, served
+from fusecopy.errors import FusecopyError, UsageError
 from fusecopy.terminal import say
-
-ATTRIBUTE = "user.fusecopy.policy"
 
 
 @click.command()
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint", type=NAME)
 @click.argument("words", nargs=-1)
 def command(mountpoint: str, words: tuple[str, ...]) -> None:
     """Show the policy of MOUNTPOINT, or change it by WORDS.
@@ -20,21 +19,22 @@ def command(mountpoint: str, words: tuple[str, ...]) -> None:
     Words: paths=reflink,splice,... (the ladder), strict, nostrict, decline=eopnotsupp|enosys|exdev,
     refuse=ERRNO, an empty value to take one back, default. The owner of the mount and root may change it.
     """
+    mount = served(mountpoint)
     try:
         if words:
-            os.setxattr(mountpoint, ATTRIBUTE, " ".join(words).encode())
-        say(os.getxattr(mountpoint, ATTRIBUTE).decode(errors="replace"))
+            asking.set_attribute(mount, "policy", " ".join(words))
+        say(asking.attributes(mount, "policy")[0])
     except OSError as error:
         raise _failure(mountpoint, words, error) from error
 
 
 def _failure(mountpoint: str, words: tuple[str, ...], error: OSError) -> FusecopyError:
     if error.errno == errno.EINVAL:
-        return UsageError(f"{' '.join(words)!r} is no policy", "see fusecopy policy --help")
-    if error.errno in (errno.EPERM, errno.EACCES):
+        return UsageError(
+            f"{' '.join(words)!r} is no policy, or contradicts the mount's", "see fusecopy policy --help"
+        )
+    if error.errno == errno.EPERM:
         return FusecopyError(
             f"{mountpoint}: only the owner of the mount and root may change its policy", "use sudo"
         )
-    return MountPointError(
-        f"{mountpoint}: not the root of a fusecopy mount ({error.strerror})", "fusecopy list shows them"
-    )
+    return no_answer(mountpoint, error)

@@ -4,14 +4,15 @@ import os
 
 import click
 
-from fusecopy import mounts
+from fusecopy import asking
+from fusecopy.cli.arguments import NAME, no_answer, served
 from fusecopy.errors import MountPointError
 
 DEFAULT_SHELL = "/bin/sh"
 
 
 @click.command()
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint", type=NAME)
 def command(mountpoint: str) -> None:
     """Start a shell in MOUNTPOINT, as by `fusecopy run`: what it starts may clone there.
 
@@ -19,9 +20,11 @@ def command(mountpoint: str) -> None:
     """
     from fusecopy.clone.start import run
 
-    mount = mounts.at(mountpoint)
-    if mount is None or mount.fstype != mounts.FSTYPE:
-        raise MountPointError(f"{mountpoint}: not a mount of fusecopy", "fusecopy list shows them")
+    mount = served(mountpoint)
+    try:
+        asking.attributes(mount, "pid")  # to go there ourselves might be beyond every signal
+    except OSError as error:
+        raise no_answer(mountpoint, error) from error
     try:
         os.chdir(mountpoint)
     except OSError as error:

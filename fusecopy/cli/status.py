@@ -1,20 +1,22 @@
 """fusecopy status: what a mount has done so far, and what the kernel does not ask it any more."""
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
+from fusecopy import asking
+from fusecopy.cli.arguments import NAME, no_answer, served
 from fusecopy.cli.format import size
-from fusecopy.errors import MountPointError
 from fusecopy.observe import opcodes
 from fusecopy.terminal import say
 
+TOLD = ("backing", "pid", "log", "policy", "coherence", "passthrough")
+
 
 @click.command()
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint", type=NAME)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def command(mountpoint: str, as_json: bool) -> None:
     """Show what MOUNTPOINT has done so far.
@@ -22,11 +24,11 @@ def command(mountpoint: str, as_json: bool) -> None:
     The ledger names the operations that were answered with ENOSYS: the kernel does not ask this mount for
     them again, and only a new mount changes that.
     """
-    told = {
-        name: _attribute(mountpoint, name)
-        for name in ("backing", "pid", "log", "policy", "coherence", "passthrough")
-    }
-    stats = json.loads(_attribute(mountpoint, "stats"))
+    try:
+        *answers, sums = asking.attributes(served(mountpoint), *TOLD, "stats")
+    except OSError as error:
+        raise no_answer(mountpoint, error) from error
+    told, stats = dict(zip(TOLD, answers, strict=True)), json.loads(sums)
     if as_json:
         click.echo(json.dumps({**told, **stats}))
         return
@@ -55,12 +57,3 @@ def _lines(stats: dict[str, Any]) -> Iterator[str]:
     for decision in stats["ledger"]:
         cause = f", since record {decision['seq']} of the log" if decision["seq"] else ""
         yield f"  {decision['operation']} answered ENOSYS, for good: {decision['meaning']}{cause}"
-
-
-def _attribute(mountpoint: str, name: str) -> str:
-    try:
-        return os.getxattr(mountpoint, f"user.fusecopy.{name}").decode(errors="replace")
-    except OSError as error:
-        raise MountPointError(
-            f"{mountpoint}: not the root of a fusecopy mount ({error.strerror})", "fusecopy list shows them"
-        ) from error

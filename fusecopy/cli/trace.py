@@ -9,6 +9,7 @@ from typing import IO
 
 import click
 
+from fusecopy.cli.arguments import PATH
 from fusecopy.cli.format import Column, header, row, size
 from fusecopy.errors import FusecopyError, UsageError
 from fusecopy.observe import export, tracefs, words
@@ -57,10 +58,10 @@ class Traced(click.Command):
 
 @click.command("trace", cls=Traced)
 @click.argument("points", nargs=-1, metavar="[MNT]...")
-@click.option("-o", "output", type=click.Path(path_type=Path), help="Write there, not to standard error.")
+@click.option("-o", "output", type=PATH, help="Write there, not to standard error.")
 @click.option("-c", "--summary", is_flag=True, help="Sums by program instead of copies.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each copy.")
-@click.option("--chrome", type=click.Path(path_type=Path), metavar="FILE", help="Also a file for Perfetto.")
+@click.option("--chrome", type=PATH, metavar="FILE", help="Also a file for Perfetto.")
 @click.option(
     "--buffer", type=click.IntRange(1), default=BUFFER_KIB, metavar="KIB", help="Trace buffer for each CPU."
 )

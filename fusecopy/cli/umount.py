@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from fusecopy import bounded, mounts
+from fusecopy import asking, bounded, mounts
+from fusecopy.cli.arguments import NAME
 from fusecopy.errors import MountPointError, UnmountError
 
 SERVER_SECONDS = 30
@@ -19,13 +20,9 @@ ELSEWHERE_SECONDS = 5
 UNMOUNT_SECONDS = 10
 """What the kernel is given to write what the mount's files have in memory."""
 
-LINKS_FOLLOWED = 40
-"""As the kernel has it (path_resolution(7))."""
 
-
-# No click.Path: it looks at what is there, and the server may not answer.
 @click.command()
-@click.argument("mountpoint")
+@click.argument("mountpoint", type=NAME)
 @click.option("--lazy", is_flag=True, help="Detach it now, also while it is busy; do not wait.")
 @click.option("--abort", is_flag=True, help="Fail everything under way in it, then detach it.")
 def command(mountpoint: str, lazy: bool, abort: bool) -> None:
@@ -57,7 +54,7 @@ def command(mountpoint: str, lazy: bool, abort: bool) -> None:
 
 def _mount_at(mountpoint: str) -> mounts.Mount:
     """The mount there. The mount point itself is never looked at, because its server may hang."""
-    path = _followed(mountpoint)
+    path = mounts.resolved(mountpoint)
     there = mounts.stacked(path)
     if there and there[0].fstype == mounts.FSTYPE:
         return there[0]
@@ -69,24 +66,6 @@ def _mount_at(mountpoint: str) -> mounts.Mount:
     raise MountPointError(f"{mountpoint}: fusecopy has no mount there", "fusecopy list shows them")
 
 
-def _followed(mountpoint: str) -> str:
-    """The path of a mount point without symbolic links. Before anything is looked at, it is looked for in the
-    table of mounts."""
-    path = os.path.abspath(mountpoint)
-    for _ in range(LINKS_FOLLOWED):
-        if mounts.at(path):
-            return path
-        parent, name = os.path.split(path)
-        path = os.path.join(os.path.realpath(parent), name)
-        if mounts.at(path):
-            return path
-        try:
-            path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
-        except OSError:
-            return path
-    return path
-
-
 def _server(mount: mounts.Mount) -> int | None:
     """A descriptor of the server's process, by the number that the mount itself gives; None where it does not
     answer, or is in another pid namespace.
@@ -95,7 +74,7 @@ def _server(mount: mounts.Mount) -> int | None:
         OSError: it cannot be asked, as where the server is gone.
     """
     try:
-        number = int(bounded.attribute(mount.mountpoint, "user.fusecopy.pid"))
+        number = int(asking.attributes(mount, "pid")[0])
     except (TimeoutError, ValueError):
         return None
     try:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import click
 
 from fusecopy.cli import backing_file, verify_trees
+from fusecopy.cli.arguments import PATH
 from fusecopy.cli.format import Column, header, percent, row
 from fusecopy.copying.comparison import Compared
 from fusecopy.copying.records import Proof, Sharing
@@ -63,8 +64,8 @@ def _range(_context: click.Context, _parameter: click.Parameter, text: str | Non
 
 
 @click.command()
-@click.argument("a", required=False, type=click.Path(path_type=Path))
-@click.argument("b", required=False, type=click.Path(path_type=Path))
+@click.argument("a", required=False, type=PATH)
+@click.argument("b", required=False, type=PATH)
 @click.option(
     "--range", "wanted", callback=_range, metavar="OFF_A:OFF_B:LENGTH", help="Only these bytes of B."
 )
@@ -72,14 +73,14 @@ def _range(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option(
     "--pairs",
     "list_",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Compare the pairs of files named in FILE (- for standard input), each name ended by NUL.",
 )
 @click.option(
     "--compare",
     "saved",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="SAVED",
     help="Of what an earlier run with --json saved: which files share less than they did?",
 )

@@ -3,7 +3,7 @@
 import platform
 
 from fusecopy import __version__, serving
-from fusecopy.doctor.serving import running
+from fusecopy.doctor.serving import running_header
 
 
 def describe() -> str:
@@ -21,5 +21,5 @@ def describe() -> str:
 
 
 def _protocol() -> str:
-    header = running()
+    header = running_header()
     return header.protocol if header else "unknown (nothing is mounted)"

@@ -7,7 +7,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from fusecopy import mounts
+from fusecopy import asking, mounts, running
 from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Header
 from fusecopy.doctor.findings import Finding, State, refused, version
@@ -15,6 +15,9 @@ from fusecopy.errors import FuseUnavailableError, LogError
 
 DEVICE = Path("/dev/fuse")
 CONFIGURATION = Path("/etc/fuse.conf")
+
+SECONDS = 1.0
+"""For the answer of a server that has left no record."""
 
 KERNEL_FALLS_BACK = (5, 3)
 """From here on FUSE itself splices where a server declines."""
@@ -46,11 +49,12 @@ def _kernel(release: str) -> Finding:
     return Finding("kernel", State.LIMITED, release, "before 5.3 FUSE has no fallback of its own")
 
 
-def running() -> Header | None:
+def running_header() -> Header | None:
     """The header of a running mount's log: only a server is told the protocol, when its mount begins."""
     for mount in mounts.ours():
+        told = running.of(mount)
         try:
-            log = os.fsdecode(os.getxattr(mount.mountpoint, "user.fusecopy.log"))
+            log = os.fsdecode(told.log) if told else asking.attributes(mount, "log", seconds=SECONDS)[0]
             first = next(current(Path(log)), None)
         except (OSError, LogError):
             continue
@@ -60,7 +64,7 @@ def running() -> Header | None:
 
 
 def _protocol() -> Finding:
-    header = running()
+    header = running_header()
     if header:
         return Finding("FUSE protocol", State.OK, header.protocol, f"agreed for {header.mount}")
     return Finding("FUSE protocol", State.UNKNOWN, "unknown", "a running mount would tell")

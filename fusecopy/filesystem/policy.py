@@ -42,11 +42,17 @@ def parse(text: str, base: Policy | None = None) -> Policy:
     "nostrict" take back, "default" begins anew.
 
     Raises:
-        UsageError: a word is not one of these.
+        UsageError: a word is not one of these, or one contradicts another.
     """
     policy = base or Policy()
     for word in text.split():
         policy = _changed(policy, word)
+    answers = [name for name in ("strict", "decline", "refuse") if getattr(policy, name)]
+    if len(answers) > 1:
+        raise UsageError(
+            f"{' and '.join(answers)} exclude each other: each is an answer to the same copies",
+            "take one back: nostrict, decline= or refuse= without a value",
+        )
     return policy
 
 

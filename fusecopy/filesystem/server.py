@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyfuse3
 import trio
 
-from fusecopy import __version__, mounts, remounting, serving
+from fusecopy import __version__, mounts, remounting, running, serving
 from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.claim import Claim
@@ -141,6 +142,7 @@ class Server:
             BackingError: the directory cannot be opened.
         """
         self._config = config
+        self._recorded: Path | None = None
         self._log = DeferredLog()
         self._watching = Watching(config.watched, config.exclusive, config.timeout, self._log.put)
         self._inodes = InodeTable(_open_backing(config.backing), _descriptor_limit(), config.timeout)
@@ -226,6 +228,8 @@ class Server:
         finally:
             serving.close(unmount=self._mount.is_on_top())
             self._watching.stop()
+            if self._recorded:
+                self._recorded.unlink(missing_ok=True)
             self._accounts.settle_all()
             self._inodes.close()
             if self._log.writer:
@@ -250,6 +254,11 @@ class Server:
         await serving.main()
         whole.cancel()
 
+    def _record(self) -> None:
+        mount = mounts.at(self._config.mountpoint)
+        if mount:
+            self._recorded = running.record(mount, self._config.log.path, self._config.exclusive)
+
     def _begin(self) -> None:
         """Wait for the first answer of the mount, which brings the protocol, and begin the log."""
         os.stat(self._config.mountpoint)
@@ -257,6 +266,7 @@ class Server:
         mount = mounts.at(self._config.mountpoint)
         if mount and self._config.nosymfollow:
             remounting.change(mount, {"nosymfollow"}, whole=False)
+        self._record()
         self._log.begin(Writer(self._config.log.path, self._header(), claimed=self._config.log.descriptor))
         self._watching.report_blind()
 

@@ -1,14 +1,13 @@
 """The mounts that a trace watches, and what their servers say of themselves."""
 
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from fusecopy import mounts
+from fusecopy import asking, mounts
 from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Copy, Flow, Lost
 from fusecopy.errors import UsageError
@@ -67,30 +66,25 @@ def greet(mount: mounts.Mount) -> Watched:
     """Ask a server for an answer, so that the trace shows who it is, and for its log.
 
     Raises:
-        TracingError: it does not answer.
+        TracingError: it does not answer, or its log may not be read.
     """
-    answers: list[Watched] = []
-    failures: list[OSError] = []
 
-    def ask() -> None:
-        try:
-            os.statvfs(mount.mountpoint)  # the kernel never answers it from a cache
-            log, backing = _attribute(mount.mountpoint, LOG), _attribute(mount.mountpoint, BACKING)
-            passthrough = _attribute(mount.mountpoint, PASSTHROUGH) == "yes"
-            path = Path(log) if log else None
-            answers.append(Watched(mount.mountpoint, mount.connection, path, backing, passthrough))
-        except OSError as error:
-            failures.append(error)
+    def ask() -> list[bytes]:
+        os.statvfs(mount.mountpoint)  # the kernel never answers it from a cache
+        return [_attribute(mount.mountpoint, name) for name in (LOG, BACKING, PASSTHROUGH)]
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(GREETING_SECONDS)
-    if not answers:
-        why = failures[0].strerror if failures else f"no answer within {GREETING_SECONDS:g} s"
+    try:
+        log, backing, passthrough = map(os.fsdecode, asking.within(GREETING_SECONDS, ask, mount))
+    except OSError as error:
         raise TracingError(
-            f"{mount.mountpoint}: {why}", f"fusecopy umount {mount.mountpoint}, or name others"
+            f"{mount.mountpoint}: {error.strerror}", f"fusecopy umount {mount.mountpoint}, or name others"
+        ) from error
+    if log and not os.access(log, os.R_OK):
+        raise TracingError(
+            f"{mount.mountpoint}: its dispatch log {log} may not be read", "trace as its owner, or as root"
         )
-    return answers[0]
+    path = Path(log) if log else None
+    return Watched(mount.mountpoint, mount.connection, path, backing or None, passthrough == "yes")
 
 
 def records(mount: Watched, since: Since) -> tuple[list[Copy | Flow], int]:
@@ -101,8 +95,10 @@ def records(mount: Watched, since: Since) -> tuple[list[Copy | Flow], int]:
     """
     if not mount.log:
         return [], 0
-    with suppress(OSError):
-        os.getxattr(mount.mountpoint, LOG)  # being asked for its log, a server first writes what it holds
+    there = mounts.at(mount.mountpoint)
+    if there:
+        with suppress(OSError):  # being asked for its log, a server first writes what it holds
+            asking.attributes(there, "log")
     found: list[Copy | Flow] = []
     lost = 0
     for record in current(mount.log):
@@ -138,8 +134,8 @@ def _is_fuse(mount: mounts.Mount) -> bool:
     return mount.fstype == "fuse" or mount.fstype.startswith("fuse.")
 
 
-def _attribute(mountpoint: str, name: str) -> str | None:
+def _attribute(mountpoint: str, name: str) -> bytes:
     try:
-        return os.fsdecode(os.getxattr(mountpoint, name))
+        return os.getxattr(mountpoint, name)
     except OSError:
-        return None
+        return b""

@@ -1,6 +1,7 @@
 """The real commands, run to their end, and a mount in the background that is gone afterwards."""
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,12 +67,12 @@ def background(there: Place, *arguments: str | Path, prefix: Sequence[str] = ())
     """A mount in the background, as everybody makes it; yields the server's process id."""
     done = run("mount", "--log", there.log, *arguments, there.backing, there.point, prefix=prefix)
     assert done.returncode == 0, done.stderr
-    pid = int(os.getxattr(there.point, "user.fusecopy.pid"))
+    pid = int(re.findall(r"\(pid (\d+)\) - watch", done.stdout)[-1])
     try:
         yield pid
     finally:
         ended = run("umount", there.point, prefix=prefix)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
     assert not running(pid)
 
 

@@ -1,6 +1,7 @@
 """One log is one server's, and nothing else is taken for a log."""
 
 import os
+import select
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -99,6 +100,7 @@ def test_two_mounts_given_one_log(place: Place) -> None:
 def test_a_lazily_detached_server_keeps_its_log(place: Place) -> None:
     (place.backing / "a").write_bytes(bytes(70000))
     with background(place) as old:
+        server = os.pidfd_open(old)
         held = os.open(place.point, os.O_RDONLY | os.O_DIRECTORY)
         try:
             assert run("umount", "--lazy", place.point).returncode == 0
@@ -116,6 +118,8 @@ def test_a_lazily_detached_server_keeps_its_log(place: Place) -> None:
             shown = run("log", place.point).stdout
         finally:
             os.close(held)
+            assert select.select([server], [], [], 30)[0], "the detached server did not end"
+            os.close(server)
         assert "of the old mount" not in shown
         assert shown.count(" new") == 1
 

@@ -247,14 +247,6 @@ def test_colours_when_told_and_never_with_no_color(stored: Path, monkeypatch: py
     assert _shown("--color", "always", stored) == TABLE
 
 
-def test_mount_point_tells_its_log(stored: Path, tmp_path: Path) -> None:
-    point = tmp_path / "point"
-    point.mkdir()
-    os.setxattr(point, "user.fusecopy.log", os.fsencode(stored))
-    assert find_log(point) == stored
-    assert _shown(point) == TABLE
-
-
 def test_directory_that_is_no_mount(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not the root of a fusecopy mount"):
         find_log(tmp_path)
@@ -272,12 +264,22 @@ TWO = "37 35 0:53 / /mnt/b rw,nosuid shared:7 master:2 - fuse.fusecopy /data rw,
 
 
 def test_the_only_mount_is_found() -> None:
-    assert only_mount(parsed(OTHER + ONE + ONE)) == Path("/mnt/my copies\\040")
+    assert only_mount(parsed(OTHER + ONE + ONE)) == "/mnt/my copies\\040"
 
 
 def test_no_mount() -> None:
     with pytest.raises(UsageError, match="there is no fusecopy mount"):
         only_mount(parsed(OTHER))
+
+
+def test_mounts_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = TWO.replace("user_id=0", "user_id=1000")
+    assert only_mount(parsed(ONE + theirs)) == "/mnt/my copies\\040"
+    assert only_mount(parsed(theirs)) == "/mnt/b"  # root may read any
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert only_mount(parsed(ONE + theirs)) == "/mnt/b"
+    with pytest.raises(UsageError, match="there is no fusecopy mount of yours"):
+        only_mount(parsed(ONE))
 
 
 def test_several_mounts_are_named() -> None:
