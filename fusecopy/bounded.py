@@ -50,16 +50,6 @@ def call(act: Callable[[], T], seconds: float = ANSWER_SECONDS) -> T:
     return result  # type: ignore[no-any-return]
 
 
-def attribute(mountpoint: str, name: str) -> bytes:
-    """An extended attribute of what is at a path.
-
-    Raises:
-        OSError: there is none, or the server is gone (ENOTCONN).
-        TimeoutError: the server does not answer.
-    """
-    return call(lambda: os.getxattr(mountpoint, name))
-
-
 def _kill(child: int) -> None:
     """While it lives it holds what it waits for."""
     os.kill(child, signal.SIGKILL)

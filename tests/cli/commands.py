@@ -67,7 +67,7 @@ def background(there: Place, *arguments: str | Path, prefix: Sequence[str] = ())
     """A mount in the background, as everybody makes it; yields the server's process id."""
     done = run("mount", "--log", there.log, *arguments, there.backing, there.point, prefix=prefix)
     assert done.returncode == 0, done.stderr
-    pid = int(re.findall(r"\(pid (\d+)\) - watch", done.stdout)[-1])
+    pid = int(re.findall(r"\(pid (\d+)", done.stdout)[-1])
     try:
         yield pid
     finally:

@@ -48,7 +48,7 @@ def test_the_record_of_a_mount(place: Place) -> None:
         mount = there(place)
         told = running.of(mount)
         assert told is not None
-        assert (told.pid, told.lives(), told.exclusive) == (pid, True, True)
+        assert (told.pid, told.lives(), told.exclusive) == (pid, True, False)
         assert [os.fsdecode(name) for name in (told.backing, told.mountpoint, told.log)] == [
             str(path) for path in (place.backing, place.point, place.log)
         ]
@@ -161,7 +161,7 @@ def test_a_second_mount_of_a_backing_is_said(place: Place) -> None:
     )
     other.backing.mkdir()
     other.point.mkdir()
-    for first, second, warned in ((), (), True), (("--coherent",), ("--coherent",), False):
+    for first, second, warned in (("--exclusive",), (), True), ((), ("--exclusive",), True), ((), (), False):
         with background(place, *first):
             done = run("mount", *second, "--log", other.log, other.backing, other.point)
             assert done.returncode == 0
