@@ -174,15 +174,22 @@ static int appends(const struct fuse_write_in *in)
 	return in->flags & O_APPEND && !(in->write_flags & FUSE_WRITE_CACHE) ? RWF_APPEND : 0;
 }
 
-/* A program without CAP_FSETID writes into a file with setuid or setgid bits: the write itself is ours, so they would
- * stay. */
+/* Whether it is written with the program's filesystem user id, see below. */
+static int is_for_caller(const struct fusecopy_request *request)
+{
+	return file_of(request)->asks_writer && fusecopy_writer(request) != 0;
+}
+
+/* setuid and setgid bits, which the server's own write would leave where the program has no CAP_FSETID, and another's
+ * would take away where it has. */
 int fusecopy_has_bits_to_lose(const struct fusecopy_request *request)
 {
 	const struct fuse_write_in *in = request->arguments;
 	struct stat st;
 
-	return in->write_flags & FUSE_WRITE_KILL_SUIDGID && fstat(file_of(request)->fd, &st) == 0 &&
-	       st.st_mode & (S_ISUID | S_ISGID);
+	if (!(in->write_flags & FUSE_WRITE_KILL_SUIDGID) && !is_for_caller(request))
+		return 0;
+	return fstat(file_of(request)->fd, &st) == 0 && st.st_mode & (S_ISUID | S_ISGID);
 }
 
 int64_t fusecopy_write(const struct fusecopy_request *request)
@@ -220,14 +227,13 @@ uid_t fusecopy_writer(const struct fusecopy_request *request)
  * rights only these two are made for each request, and only on such a filesystem for such a program. */
 int64_t fusecopy_write_for_caller(const struct fusecopy_request *request)
 {
-	const uid_t server = geteuid(), writer = fusecopy_writer(request);
 	int64_t written;
 
-	if (server != 0 || writer == 0 || !file_of(request)->asks_writer)
+	if (!is_for_caller(request))
 		return fusecopy_write(request);
-	setfsuid(writer);
+	setfsuid(fusecopy_writer(request));
 	written = fusecopy_write(request);
-	setfsuid(server);
+	setfsuid(0);
 	return written;
 }
 

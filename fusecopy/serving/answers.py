@@ -201,8 +201,7 @@ class Answers:
         lib.fusecopy_carry_read(request)
 
     def write(self, request: "ffi.CData") -> None:
-        """The same. As the caller, who has no CAP_FSETID, a write would take away bits that may stay (setgid,
-        for the group)."""
+        """The same."""
         fh = _arguments(request, "write").fh
         if lib.fusecopy_look_is_due(request):
             self._operations.look(fh, lib.fusecopy_client(request), request.header.uid, writes=True)
@@ -214,8 +213,11 @@ class Answers:
         lib.fusecopy_reply_size(request, _checked(written))
 
     def _write(self, request: "ffi.CData", fh: int) -> int:
+        """With the caller's id the write itself would take away bits that may stay (setgid, for the group; all
+        of them for CAP_FSETID), so these are seen to first."""
         if lib.fusecopy_has_bits_to_lose(request):
-            self._operations.privileged_write(fh, RequestContext(request))
+            if _arguments(request, "write").write_flags & lib.FUSE_WRITE_KILL_SUIDGID:
+                self._operations.privileged_write(fh, RequestContext(request))
             return self._spend(request)
         written: int = lib.fusecopy_write_for_caller(request)
         if written in (-errno.ENOSPC, -errno.EDQUOT):

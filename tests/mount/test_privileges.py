@@ -4,6 +4,7 @@ Who keeps them and who does not is what the backing's own filesystem does native
 own writes would keep them.
 """
 
+import mmap
 import os
 import stat
 import subprocess
@@ -156,3 +157,28 @@ def test_another_owner_takes_away_what_it_takes_natively(
     assert not kept & stat.S_ISUID
     if mode == 0o2666 and (uid == 0 or groups):
         assert kept & stat.S_ISGID
+
+
+def test_who_has_cap_fsetid_keeps_the_bits_whoever_it_is(any_sides: Sides) -> None:
+    """A user other than root; and mapped pages, whose writing takes nothing away."""
+    prepare(any_sides, 0o6777)
+    program = "import os; f = os.open('f', os.O_WRONLY); os.pwrite(f, b'x', 0)"
+    ids = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    capable = ("--inh-caps=+fsetid", "--ambient-caps=+fsetid")
+
+    def act(root: Path) -> None:
+        subprocess.run(["setpriv", *ids, *capable, "/usr/bin/python3", "-c", program], cwd=root, check=True)
+
+    any_sides.both(act)
+    assert left(any_sides) == (0o6777, [])
+
+
+def test_mapped_pages_take_no_bits_away(sides: Sides) -> None:
+    def act(root: Path) -> None:
+        with opened(root / "f", os.O_RDWR) as fd, mmap.mmap(fd, 8192) as pages:
+            pages[0] = 1
+            pages.flush()
+
+    prepare(sides, 0o6777)
+    assert sides.as_caller(act) is None
+    assert left(sides) == (0o6777, [])

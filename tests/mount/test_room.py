@@ -7,6 +7,7 @@ and then tries each way to take more, in the mount and natively.
 
 import mmap
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests import loopfs
 from tests.conftest import require
 from tests.loopfs import MIB
 from tests.mount.sides import NOBODY, Sides, as_caller, opened
-from tests.mounted import Mounted, mounted
+from tests.mounted import FUSECOPY, Mounted, mounted
 
 GROUP = 4321
 BLOCK = 4096
@@ -221,3 +222,11 @@ def test_a_limit_of_btrfs_is_the_same_for_all(tmp_path: Path, uid: int) -> None:
             assert sides.as_caller(exceed, uid=uid, gid=uid) == "EDQUOT" or uid == 0
             if uid:
                 assert sides.as_caller(copy) == "EDQUOT"
+
+
+def test_a_clone_takes_no_more_than_its_caller_may(full: Sides) -> None:
+    def clone(root: Path) -> tuple[bool, bool]:
+        done = subprocess.run([FUSECOPY, "clone", "source", "cloned"], cwd=root, capture_output=True)
+        return b"ENOSPC" in done.stderr or b"No space" in done.stderr, (root / "cloned").exists()
+
+    assert as_caller(full.mount, clone) == (True, False)
