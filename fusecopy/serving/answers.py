@@ -213,7 +213,7 @@ class Answers:
         lib.fusecopy_reply_size(request, _checked(written))
 
     def _write(self, request: "ffi.CData", fh: int) -> int:
-        """With the caller's id the write itself would take away bits that may stay (setgid, for the group; all
+        """With the caller's id the write itself takes away bits that may stay (setgid, for the group; all
         of them for CAP_FSETID), so these are seen to first."""
         if lib.fusecopy_has_bits_to_lose(request):
             if _arguments(request, "write").write_flags & lib.FUSE_WRITE_KILL_SUIDGID:
