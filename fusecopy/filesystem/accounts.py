@@ -187,6 +187,8 @@ class Accounts:
             return None
         if named := writing.side.driver.source:
             return self._named(named, file.flows.sources.get(named.ino), writing)
+        if file.flows.offloaded:
+            return None
         with self._lock:
             candidates = self._readings.candidates(writing, self._open_near(writing.side))
         for reading, by in candidates:

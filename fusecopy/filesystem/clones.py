@@ -109,6 +109,7 @@ class Clones:
         with self._reporter.counting_loss():
             copy = carried(caller, source.offer.asked.name, source.path, request, outcome, before, begun)
             copy.driver = "ioctl"
+            destination.flows.offloaded |= copy.copied > 0
             self._reporter.carried(copy, destination)
         if code:
             raise _error(code)

@@ -261,6 +261,7 @@ class Copies:
 
     def _report(self, destination: OpenFile, copy: Carried, unfinished: bool) -> None:
         """Report a copy, or hold it back while the program may go on with it."""
+        destination.flows.offloaded |= copy.copied > 0
         pending, destination.flows.pending = destination.flows.pending, None
         if pending and copy.continues(pending):
             copy = pending.extended_by(copy)

@@ -135,6 +135,7 @@ class Flows:
         declined: the copy that the kernel carries itself.
         read_for: the copy that the kernel carries itself out of this file.
         pending: a copy that was cut short and may go on with the next request.
+        offloaded: the server has copied into it: what it holds does not show where writes came from.
     """
 
     callers: dict[int, Caller] = field(default_factory=dict)
@@ -143,6 +144,7 @@ class Flows:
     declined: dict[int, Declined] = field(default_factory=dict)
     read_for: dict[int, Declined] = field(default_factory=dict)
     pending: Carried | None = None
+    offloaded: bool = False
 
     def caller(self, thread: int, uid: int = -1) -> Caller:
         """Who a thread of the user `uid` is, as far as it was seen."""

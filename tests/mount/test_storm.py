@@ -103,7 +103,7 @@ def judge(records: list[Record], told: list[Told], requests: int) -> str:
     for record in records:
         if isinstance(record, Copy):
             check(record)
-            by_name[record.dst].append(record)
+            by_name[record.dst.removesuffix("-renamed")].append(record)
     looked = 0
     for one in told:
         found = by_name.pop(one["dst"], [])
