@@ -1,12 +1,9 @@
-"""The native parts: one cffi builder each, everything else is in pyproject.toml."""
+"""The native modules; everything else is in pyproject.toml."""
 
 from setuptools import setup
 
 setup(
     cffi_modules=[
-        "fusecopy/clone/build_native.py:ffibuilder",
-        "fusecopy/copying/build_native.py:ffibuilder",
-        "fusecopy/filesystem/build_native.py:ffibuilder",
-        "fusecopy/native/build_native.py:ffibuilder",
+        f"fusecopy/build_native.py:{package}" for package in ("clone", "copying", "filesystem", "native")
     ]
 )

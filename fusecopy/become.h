@@ -1,24 +1,11 @@
-/* Acting as somebody else, in one thread. Shared by the native parts that do it. */
+/* Acting as somebody else (become.c). Shared by the native modules that do it. */
 
 #ifndef FUSECOPY_BECOME_H
 #define FUSECOPY_BECOME_H
 
-#include <errno.h>
-#include <sys/fsuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <stddef.h>
 
-/* Changes this thread alone: the raw setgroups, because the C library's changes all threads. setfsuid and
- * setfsgid report no error, so the result is asked for again. */
-static int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count)
-{
-    if (syscall(SYS_setgroups, count, groups) < 0)
-        return -errno;
-    setfsgid(gid);
-    setfsuid(uid);
-    if ((unsigned int)setfsgid(-1) != gid || (unsigned int)setfsuid(-1) != uid)
-        return -EPERM;
-    return 0;
-}
+/* Give this thread alone these ids: 0 or a negative errno. */
+int fusecopy_become(unsigned int uid, unsigned int gid, const unsigned int *groups, size_t count);
 
 #endif

@@ -54,7 +54,7 @@ def taken(pidfd: int, number: int) -> File:
         OSError: EBADF where it has none.
         NotServed: we have not the rights of ptrace(2) over it.
     """
-    file = ffi.new("struct fusecopy_file *")
+    file = ffi.new("struct fusecopy_taken *")
     fd: int = lib.fusecopy_take(pidfd, ffi.cast("int", number), file)
     if fd == -errno.EBADF:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))

@@ -16,8 +16,8 @@ enum { FC_DIFFERENT, FC_SAME, FC_SAME_CONSTANT }; /* the last: one byte value ov
 /* A range that reaches beyond a file's end is different. */
 int fc_same_bytes(int one, uint64_t at_one, int other, uint64_t at_other, uint64_t length);
 
-/* Where in the file `in`, at `from` or up to `window` bytes behind it, the range of the file `what` seems to begin: the first
- * place that holds its first bytes. -ENODATA where there is none, or -errno. */
+/* Where in the file `in`, at `from` or up to `window` bytes behind it, the range of the file `what` seems to begin: the
+ * first place that holds its first bytes. -ENODATA where there is none, or -errno. */
 int64_t fc_find_bytes(int in, uint64_t from, uint64_t window, int what, uint64_t at, uint64_t length);
 
 #endif

@@ -26,20 +26,20 @@ struct fusecopy_request {
 	const char *payload;   /* names or data; NULL: they follow the arguments */
 	size_t payload_size;
 	const struct fusecopy_transport *transport;
-	void *origin;                  /* the transport's own */
+	void *origin;		       /* the transport's own */
 	struct fusecopy_request *next; /* of those that Python serves */
-	int interrupted;               /* its program got a signal */
+	int interrupted;	       /* its program got a signal */
 };
 
 /* What was asked of the kernel, and what was agreed at INIT. */
 struct fusecopy_connection {
-	int is_native;           /* requests may be answered natively; off in tests that Python is to answer */
-	int denies_others;       /* (allow_root) all but the owner and root */
+	int is_native;	   /* requests may be answered natively; off in tests that Python is to answer */
+	int denies_others; /* (allow_root) all but the owner and root */
 	unsigned int owner;
 	double negative_timeout; /* seconds for which the kernel may believe that a name is not there */
-	unsigned int want;       /* FUSE_CAP_ flags to ask for, set before the session starts */
-	unsigned int refuse;     /* FUSE_CAP_ flags to leave out although libfuse or pyfuse3 wants them */
-	unsigned int major;      /* the kernel's FUSE protocol, known after INIT */
+	unsigned int want;	 /* FUSE_CAP_ flags to ask for, set before the session starts */
+	unsigned int refuse;	 /* FUSE_CAP_ flags to leave out although libfuse or pyfuse3 wants them */
+	unsigned int major;	 /* the kernel's FUSE protocol, known after INIT */
 	unsigned int minor;
 	unsigned int max_write;
 	unsigned int max_read; /* bytes of the largest READ as the mount was asked for; 0 for no limit */

@@ -111,6 +111,25 @@ static int add_source(struct fuse_args *args)
 	return fuse_opt_add_arg(args, "-o") < 0 ? -1 : fuse_opt_add_arg(args, option);
 }
 
+/* libfuse knows ENODEV as the end; a connection that was ended while requests were under way, or by force, may say
+ * ECONNABORTED (fs/fuse/dev.c), which pyfuse3 would take for a fault and raise. */
+int fusecopy_receive(struct fuse_buf *buf)
+{
+	static int (*call)(struct fuse_session *, struct fuse_buf *);
+	int result;
+
+	if (!call)
+		call = real("fuse_session_receive_buf", "FUSE_3.0");
+	result = call(session, buf);
+	if (result != -ECONNABORTED)
+		return result;
+	fuse_session_exit(session);
+	return 0;
+}
+
+/* Of all functions here, those that pyfuse3 is to find. */
+#pragma GCC visibility push(default)
+
 struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op, size_t op_size,
 				      void *userdata)
 {
@@ -146,22 +165,6 @@ int fuse_session_fd(struct fuse_session *se)
 	return fusecopy_begin_handing_over();
 }
 
-/* libfuse knows ENODEV as the end; a connection that was ended while requests were under way, or by force, may say
- * ECONNABORTED (fs/fuse/dev.c), which pyfuse3 would take for a fault and raise. */
-int fusecopy_receive(struct fuse_buf *buf)
-{
-	static int (*call)(struct fuse_session *, struct fuse_buf *);
-	int result;
-
-	if (!call)
-		call = real("fuse_session_receive_buf", "FUSE_3.0");
-	result = call(session, buf);
-	if (result != -ECONNABORTED)
-		return result;
-	fuse_session_exit(session);
-	return 0;
-}
-
 int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
 {
 	(void)se;
@@ -178,3 +181,5 @@ void fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *bu
 		fusecopy_see_init(in);
 	call(se, buf);
 }
+
+#pragma GCC visibility pop

@@ -32,8 +32,9 @@ void fusecopy_allow_clones(int are_allowed)
 	__atomic_store_n(&allowed, are_allowed, __ATOMIC_SEQ_CST);
 }
 
-/* Finds the source's size and the bytes that one clone is for: 0 where it takes a closer look: what is there already may be shared already, at
- * the source's end there is nothing to do, and what the kernel writes by itself may change before it is proven. */
+/* Finds the source's size and the bytes that one clone is for: 0 where it takes a closer look: what is there already
+ * may be shared already, at the source's end there is nothing to do, and what the kernel writes by itself may change
+ * before it is proven. */
 static void measure(struct fusecopy_event *clone)
 {
 	const struct fusecopy_file *source = clone->source, *destination = clone->destination;
@@ -90,8 +91,7 @@ int fusecopy_answer_copy(struct fusecopy_request *request)
 		return FUSECOPY_LEFT;
 	clone.begun_ns = fusecopy_now_ns();
 	measure(&clone);
-	if (clone.copied == 0 ||
-	    fusecopy_identify(request->header->pid, request->header->uid, &clone.caller) < 0)
+	if (clone.copied == 0 || fusecopy_identify(request->header->pid, request->header->uid, &clone.caller) < 0)
 		return FUSECOPY_LEFT;
 	fusecopy_settle_range(clone.destination, clone.off_out, clone.copied);
 	if (clone_range(&clone) < 0) {

@@ -30,22 +30,16 @@
 static const struct {
 	long number;
 	int kind;
-	int source; /* which argument, from 1, is the descriptor that it reads from; 0: none that says what was written */
+	int source; /* which argument, from 1, is the descriptor that it reads from; 0: none that says what was written
+		     */
 } calls[] = {
-	{ SYS_copy_file_range, FUSECOPY_COPYING, 1 },
-	{ SYS_sendfile, FUSECOPY_SENDING, 2 },
-	{ SYS_splice, FUSECOPY_SPLICING, 1 },
-	{ SYS_read, FUSECOPY_READING, 0 },
-	{ SYS_pread64, FUSECOPY_READING, 0 },
-	{ SYS_readv, FUSECOPY_READING, 0 },
-	{ SYS_preadv, FUSECOPY_READING, 0 },
-	{ SYS_preadv2, FUSECOPY_READING, 0 },
-	{ SYS_write, FUSECOPY_WRITING, 0 },
-	{ SYS_pwrite64, FUSECOPY_WRITING, 0 },
-	{ SYS_writev, FUSECOPY_WRITING, 0 },
-	{ SYS_pwritev, FUSECOPY_WRITING, 0 },
-	{ SYS_pwritev2, FUSECOPY_WRITING, 0 },
-	{ PAGE_FAULT, FUSECOPY_MAPPED, 0 },
+	{ SYS_copy_file_range, FUSECOPY_COPYING, 1 }, { SYS_sendfile, FUSECOPY_SENDING, 2 },
+	{ SYS_splice, FUSECOPY_SPLICING, 1 },	      { SYS_read, FUSECOPY_READING, 0 },
+	{ SYS_pread64, FUSECOPY_READING, 0 },	      { SYS_readv, FUSECOPY_READING, 0 },
+	{ SYS_preadv, FUSECOPY_READING, 0 },	      { SYS_preadv2, FUSECOPY_READING, 0 },
+	{ SYS_write, FUSECOPY_WRITING, 0 },	      { SYS_pwrite64, FUSECOPY_WRITING, 0 },
+	{ SYS_writev, FUSECOPY_WRITING, 0 },	      { SYS_pwritev, FUSECOPY_WRITING, 0 },
+	{ SYS_pwritev2, FUSECOPY_WRITING, 0 },	      { PAGE_FAULT, FUSECOPY_MAPPED, 0 },
 };
 
 /* A file of a thread in /proc as text; 0, or a negative errno. */

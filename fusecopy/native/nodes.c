@@ -77,19 +77,20 @@ static struct node *lock_and_find(uint64_t number)
 /* Without memory the table stays as it is. */
 static void resize(int new_bits)
 {
-	struct node *old = places, *end = places + capacity();
-	struct node *new = mmap(NULL, sizeof(*new) << new_bits, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-				-1, 0);
+	struct node *old = places;
+	const size_t old_capacity = capacity();
+	struct node *new =
+		mmap(NULL, sizeof(*new) << new_bits, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (new == MAP_FAILED)
 		return;
 	places = new;
 	bits = new_bits;
-	for (struct node *node = old; node < end; node++)
-		if (node->number)
-			*place_of(node->number) = *node;
+	for (size_t place = 0; place < old_capacity; place++)
+		if (old[place].number)
+			*place_of(old[place].number) = old[place];
 	if (old)
-		munmap(old, (char *)end - (char *)old);
+		munmap(old, old_capacity * sizeof(*old));
 }
 
 /* What follows moves up, unless it would then lie before its home and not be found. */

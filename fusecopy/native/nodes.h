@@ -5,8 +5,8 @@
 
 #include "shared.h"
 
-/* For the owner: enter an inode that the table does not have, found in the directory `parent`, lend it a descriptor (-1 takes it back), forget it.
- * A number that is not in the table is no error, here and below. */
+/* For the owner: enter an inode that the table does not have, found in the directory `parent`, lend it a descriptor (-1
+ * takes it back), forget it. A number that is not in the table is no error, here and below. */
 void fusecopy_node_enter(uint64_t number, int descriptor, double timeout, uint64_t parent);
 void fusecopy_node_lend(uint64_t number, int descriptor);
 void fusecopy_node_forget(uint64_t number);

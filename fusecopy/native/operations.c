@@ -26,7 +26,7 @@
 
 #include <errno.h>
 
-#define OPERATION(OPCODE, PYTHON, KIND, ...) \
+#define OPERATION(OPCODE, PYTHON, KIND, ...)                                                                           \
 	[FUSE_##OPCODE] = { .name = #OPCODE, .python = PYTHON, .kind = FUSECOPY_##KIND, __VA_ARGS__ }
 #define ARGUMENTS(TYPE) .arguments = sizeof(struct TYPE)
 

@@ -16,8 +16,8 @@ struct fusecopy_request;
 #define FUSECOPY_NAMES_FIRST 3
 #define FUSECOPY_ALL_FIRST 4
 
-/* What others did to the backing (watch.h) that a request is to see: anything, as it looks at the backing itself; all of
- * it, and the names that the kernel came by. */
+/* What others did to the backing (watch.h) that a request is to see: anything, as it looks at the backing itself; all
+ * of it, and the names that the kernel came by. */
 #define FUSECOPY_SEES_CHANGES 1
 #define FUSECOPY_SEES_NAMES 2
 
@@ -25,13 +25,13 @@ struct fusecopy_request;
 struct fusecopy_operation {
 	const char *name;   /* NULL: there is none of that opcode */
 	const char *python; /* the method of Answers that serves it (serving/answers.py); NULL: it is never left */
-	int kind;           /* what it may wait for (backlog.h) */
+	int kind;	    /* what it may wait for (backlog.h) */
 	size_t arguments;   /* bytes of its own header */
 	int (*answer)(struct fusecopy_request *request); /* natively: FUSECOPY_ANSWERED or FUSECOPY_LEFT */
-	int before;         /* what must be settled before anybody answers it */
-	int before_python;  /* and more, before Python does */
-	int sees;           /* what others did before is applied first */
-	int is_open;        /* it is about a file that is open, or about none: whoever has it may ask */
+	int before;					 /* what must be settled before anybody answers it */
+	int before_python;				 /* and more, before Python does */
+	int sees;					 /* what others did before is applied first */
+	int is_open; /* it is about a file that is open, or about none: whoever has it may ask */
 };
 
 /* That of an opcode; NULL where there is none. */

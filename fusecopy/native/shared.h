@@ -19,12 +19,12 @@
 struct fusecopy_moved {
 	uint64_t requests;
 	uint64_t bytes; /* what was read or written; not what failed */
-	int64_t low;    /* the range that they lie in, up to `high` */
+	int64_t low;	/* the range that they lie in, up to `high` */
 	int64_t high;
 	int64_t first_ns;
 	int64_t last_ns;
 	uint64_t pipe_requests; /* those of 64 KiB, the kernel's own pipe */
-	int error;              /* of the last one */
+	int error;		/* of the last one */
 };
 
 /* The READ and WRITE requests of one thread on one open file. */
@@ -41,11 +41,11 @@ struct fusecopy_client {
 /* An open file served natively. Its address is the fh that the kernel returns with each request. */
 struct fusecopy_file {
 	int fd;
-	int unseen;      /* the kernel reads and writes it by itself */
-	int asks_writer; /* the backing has room that it gives by the writer's user id (see data.c) */
+	int unseen;	  /* the kernel reads and writes it by itself */
+	int asks_writer;  /* the backing has room that it gives by the writer's user id (see data.c) */
 	int only_appends; /* `fd` is opened with O_APPEND */
-	uid_t opener;    /* who pays for mapped pages that the kernel writes back */
-	uint64_t device; /* st_dev and st_ino in the backing */
+	uid_t opener;	  /* who pays for mapped pages that the kernel writes back */
+	uint64_t device;  /* st_dev and st_ino in the backing */
 	uint64_t ino;
 	int is_written;
 	int client_count;
@@ -67,10 +67,10 @@ struct fusecopy_entry {
 /* What the kernel is told of an opened file or directory. */
 struct fusecopy_opened {
 	uint64_t fh;
-	int keep_cache;    /* pages known from before are still right */
-	int noflush;       /* no FLUSH when a descriptor is closed */
+	int keep_cache;	   /* pages known from before are still right */
+	int noflush;	   /* no FLUSH when a descriptor is closed */
 	int cache_readdir; /* a listing may be remembered */
-	int backing;       /* what the kernel reads and writes by itself, from fusecopy_backing_open; or 0 */
+	int backing;	   /* what the kernel reads and writes by itself, from fusecopy_backing_open; or 0 */
 };
 
 /* Entries of a listing that are dealt with at once; with attributes each holds a descriptor of its own. */
@@ -82,10 +82,10 @@ struct fusecopy_opened {
 /* An open directory of the backing, and what was read of it ahead of what was asked for. */
 struct fusecopy_directory {
 	int fd;
-	uint64_t number; /* what "." is called */
-	uint64_t parent; /* what ".." is called */
+	uint64_t number;  /* what "." is called */
+	uint64_t parent;  /* what ".." is called */
 	int64_t position; /* behind the last entry taken */
-	size_t next;      /* of `buffer`, the first entry not taken */
+	size_t next;	  /* of `buffer`, the first entry not taken */
 	size_t length;
 	char buffer[FUSECOPY_ENTRIES];
 };
@@ -94,7 +94,7 @@ struct fusecopy_directory {
 struct fusecopy_found {
 	const char *name;
 	int64_t after; /* the position behind it */
-	int fd;        /* O_PATH, whoever called fusecopy_find has to close it; -1 if no more is told than its name */
+	int fd;	       /* O_PATH, whoever called fusecopy_find has to close it; -1 if no more is told than its name */
 	struct fusecopy_entry entry;
 };
 
@@ -120,7 +120,7 @@ struct fusecopy_listing {
 };
 
 #define FUSECOPY_CALLERS 16
-#define FUSECOPY_COMM_BYTES 64  /* more than any thread's name has */
+#define FUSECOPY_COMM_BYTES 64	/* more than any thread's name has */
 #define FUSECOPY_ARGS_BYTES 120 /* how much of a command line is kept */
 #define FUSECOPY_PATH_BYTES 4096
 
@@ -154,7 +154,7 @@ enum {
 /* What drives a thread's requests. Nothing is known of the path's rest. */
 struct fusecopy_driver {
 	int kind;
-	int has_source;  /* it reads from a regular file: */
+	int has_source;	 /* it reads from a regular file: */
 	uint64_t device; /* st_dev and st_ino, the mount's own for a file in it */
 	uint64_t ino;
 	int64_t size; /* as the kernel knows it */
@@ -173,7 +173,7 @@ struct fusecopy_event {
 	int64_t off_out;
 	uint64_t length; /* asked for */
 	uint64_t copied;
-	uint64_t size; /* of the source */
+	uint64_t size;	  /* of the source */
 	int64_t begun_ns; /* CLOCK_MONOTONIC */
 	int64_t ended_ns;
 	struct fusecopy_caller caller;

@@ -31,15 +31,15 @@ struct fusecopy_key {
 
 /* What was seen so far, for those who ask, and what somebody should be told of. */
 struct fusecopy_watch {
-	int watches;        /* changes by others are looked for */
+	int watches;	    /* changes by others are looked for */
 	uint64_t events;    /* read; the server's own are among them */
 	uint64_t foreign;   /* of others */
 	uint64_t notices;   /* sent to the kernel */
 	uint64_t overflows; /* events were lost, and everything was asked anew */
-	uint64_t known;     /* inodes that the kernel knows */
-	uint64_t blind;     /* of them, those whose changes go unseen: the kernel believes them for a short while */
-	uint64_t marks;     /* directories and files marked one by one */
-	int error;          /* why the last mark was refused, an errno */
+	uint64_t known;	    /* inodes that the kernel knows */
+	uint64_t blind;	    /* of them, those whose changes go unseen: the kernel believes them for a short while */
+	uint64_t marks;	    /* directories and files marked one by one */
+	int error;	    /* why the last mark was refused, an errno */
 };
 
 /* ---- for Python ---------------------------------------------------------------------------------------- */
@@ -124,7 +124,7 @@ void fusecopy_suspect_all(void);
 struct fusecopy_suspect {
 	struct fusecopy_suspect *next;
 	uint64_t number; /* of the inode, or of the directory */
-	int what;        /* 0: it is about a name */
+	int what;	 /* 0: it is about a name */
 	char name[];
 };
 int fusecopy_take_suspects(struct fusecopy_suspect **suspects);

@@ -30,7 +30,7 @@ struct known {
 	uint64_t number;
 	int64_t changed_ns;
 	uint8_t waiting; /* what is to be told of it, */
-	uint8_t going;   /* and what is being told */
+	uint8_t going;	 /* and what is being told */
 	uint8_t is_blind;
 	uint8_t has_mark;
 };
@@ -89,7 +89,8 @@ static void link_in(struct known *k)
 /* Without memory the table stays as it is. */
 static void resize(size_t wanted)
 {
-	struct known **old = by_number, **keys = calloc(wanted, sizeof(*keys)), **numbers = calloc(wanted, sizeof(*keys));
+	struct known **old = by_number, **keys = calloc(wanted, sizeof(*keys)),
+		     **numbers = calloc(wanted, sizeof(*keys));
 	struct known *k, *next;
 	size_t n, before = buckets;
 

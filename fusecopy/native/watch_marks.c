@@ -31,7 +31,7 @@ struct device {
 	dev_t number;
 	enum { WHOLE, BY_DIRECTORY, UNSEEN } how;
 	int group;
-	fsid_t fsid; /* what its events carry */
+	fsid_t fsid;				 /* what its events carry */
 	unsigned char uuid[FUSECOPY_UUID_BYTES]; /* of a btrfs */
 };
 
@@ -50,8 +50,9 @@ static int has_no_fids;
 
 /* Filesystems that others change on other machines, or in processes, of which this kernel hears nothing. */
 static const unsigned long unseen[] = {
-	NFS_SUPER_MAGIC, SMB_SUPER_MAGIC,   CIFS_SUPER_MAGIC,  SMB2_SUPER_MAGIC, CEPH_SUPER_MAGIC,     V9FS_MAGIC,
-	AFS_SUPER_MAGIC, CODA_SUPER_MAGIC, OCFS2_SUPER_MAGIC, FUSE_SUPER_MAGIC, 0x01161970 /* GFS2 */, 0x0bd00bd0 /* Lustre */,
+	NFS_SUPER_MAGIC,   SMB_SUPER_MAGIC,  CIFS_SUPER_MAGIC,	    SMB2_SUPER_MAGIC,
+	CEPH_SUPER_MAGIC,  V9FS_MAGIC,	     AFS_SUPER_MAGIC,	    CODA_SUPER_MAGIC,
+	OCFS2_SUPER_MAGIC, FUSE_SUPER_MAGIC, 0x01161970 /* GFS2 */, 0x0bd00bd0 /* Lustre */,
 };
 
 /* ---- groups and marks ---------------------------------------------------------------------------------- */

@@ -59,9 +59,7 @@ int fusecopy_notice_inode(uint64_t number, int what)
 int fusecopy_notice_name(uint64_t directory, const char *name)
 {
 	const struct fuse_notify_inval_entry_out entry = {
-		directory,
-		strlen(name),
-		EXPIRE_ONLY, /* called padding before 7.38 */
+		directory, strlen(name), EXPIRE_ONLY, /* called padding before 7.38 */
 	};
 
 	return notice(FUSE_NOTIFY_INVAL_ENTRY, &entry, sizeof(entry), name);

@@ -85,11 +85,14 @@ def imports() -> Arrows:
 
 def includes() -> Arrows:
     files = list(c_files())
-    homes = {path.name: name for name, path in files if path.suffix == ".h"}
+    headers = [path for _, path in files if path.suffix == ".h"]
     arrows: Arrows = {name: set() for name, _ in files}
     for name, path in files:
-        found = (Path(word).name for word in INCLUDE.findall(path.read_text()))
-        arrows[name] |= {homes[header] for header in found if homes[header] != name}
+        for word in INCLUDE.findall(path.read_text()):
+            beside = path.with_name(Path(word).name)
+            found = beside if beside in headers else next(h for h in headers if h.name == Path(word).name)
+            arrows[name].add(str(found.relative_to(ROOT).with_suffix("")))
+        arrows[name].discard(name)
     return arrows
 
 

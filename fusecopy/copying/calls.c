@@ -1,0 +1,154 @@
+/* The calls of a copy that Python has no function for. */
+
+#include "calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+int fc_clone_range(int source, uint64_t offset_in, uint64_t length, int destination, uint64_t offset_out)
+{
+	struct file_clone_range range = {
+		.src_fd = source,
+		.src_offset = offset_in,
+		.src_length = length,
+		.dest_offset = offset_out,
+	};
+	return ioctl(destination, FICLONERANGE, &range) < 0 ? -errno : 0;
+}
+
+/* 0 or FILE_DEDUPE_RANGE_DIFFERS; the destination's status is an errno of its own. */
+int fc_dedupe_range(int source, uint64_t offset_in, uint64_t length, int destination, uint64_t offset_out,
+		    uint64_t *deduped)
+{
+	struct {
+		struct file_dedupe_range head;
+		struct file_dedupe_range_info info;
+	} range;
+
+	memset(&range, 0, sizeof range);
+	range.head.src_offset = offset_in;
+	range.head.src_length = length;
+	range.head.dest_count = 1;
+	range.info.dest_fd = destination;
+	range.info.dest_offset = offset_out;
+	if (ioctl(source, FIDEDUPERANGE, &range) < 0)
+		return -errno;
+	*deduped = range.info.bytes_deduped;
+	return range.info.status;
+}
+
+/* The block size that the kernel's alignment rules for clones go by. A stacked filesystem has none of its own
+ * (EINVAL); what lies below goes by its own, which statfs(2) tells. */
+int fc_block_size(int fd)
+{
+	struct statvfs st;
+	int size;
+
+	if (ioctl(fd, FIGETBSZ, &size) == 0)
+		return size;
+	if (errno == EINVAL && fstatvfs(fd, &st) == 0)
+		return st.f_bsize;
+	return -errno;
+}
+
+/* On some filesystems (btrfs, XFS) a descriptor from before chattr +i may still be written,
+ * but not copied into. */
+static int fc_is_immutable(int fd)
+{
+	struct statx st;
+
+	return statx(fd, "", AT_EMPTY_PATH, 0, &st) == 0 && st.stx_attributes & STATX_ATTR_IMMUTABLE;
+}
+
+/* Two files before a copy, refused as generic_file_rw_checks does (fs/read_write.c, Linux 5.3 to 7.2).
+ * block is 0 where the destination does not tell it. */
+int fc_look(int source, int destination, struct fc_files *files)
+{
+	struct stat in, out;
+	int flags, block;
+
+	if (fstat(source, &in) < 0 || fstat(destination, &out) < 0)
+		return -errno;
+	if (S_ISDIR(in.st_mode) || S_ISDIR(out.st_mode))
+		return -EISDIR;
+	if (!S_ISREG(in.st_mode) || !S_ISREG(out.st_mode))
+		return -EINVAL;
+	if ((flags = fcntl(destination, F_GETFL)) < 0)
+		return -errno;
+	if (fc_is_immutable(destination))
+		return -EPERM;
+	if (flags & O_APPEND) /* pwrite would put the bytes at the file's end, whatever offset it is given */
+		return -EBADF;
+	files->size_in = in.st_size;
+	files->size_out = out.st_size;
+	files->same = in.st_dev == out.st_dev && in.st_ino == out.st_ino;
+	block = fc_block_size(destination);
+	files->block = block < 0 ? 0 : block;
+	return 0;
+}
+
+/* 1 where st_dev or the mount (told since Linux 5.8) is the same for both, 0 where that does not tell. */
+int fc_one_filesystem(int one, int other)
+{
+	struct statx a, b;
+
+	if (statx(one, "", AT_EMPTY_PATH, STATX_MNT_ID, &a) < 0 ||
+	    statx(other, "", AT_EMPTY_PATH, STATX_MNT_ID, &b) < 0)
+		return -errno;
+	if (a.stx_dev_major == b.stx_dev_major && a.stx_dev_minor == b.stx_dev_minor)
+		return 1;
+	return a.stx_mask & b.stx_mask & STATX_MNT_ID && a.stx_mnt_id == b.stx_mnt_id;
+}
+
+int fc_punch_hole(int fd, int64_t offset, int64_t length)
+{
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) < 0 ? -errno : 0;
+}
+
+int fc_extend(int fd, int64_t offset, int64_t length)
+{
+	return fallocate(fd, 0, offset, length) < 0 ? -errno : 0;
+}
+
+/* The kernel writes an int although the ioctl's number says long. */
+int fc_inode_flags(int fd, uint32_t *flags)
+{
+	unsigned int word = 0;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &word) < 0)
+		return -errno;
+	*flags = word;
+	return 0;
+}
+
+int fc_syncfs(int fd)
+{
+	return syncfs(fd) < 0 ? -errno : 0;
+}
+
+/* What tells a file from another one that had or will have its inode number: the time when it was made (Linux
+ * 4.11) or, where that is not kept (NFS), a sum of its file handle; 0 where it has neither. */
+uint64_t fc_generation(int fd)
+{
+	struct {
+		struct file_handle head;
+		unsigned char bytes[MAX_HANDLE_SZ];
+	} handle = { .head.handle_bytes = MAX_HANDLE_SZ };
+	struct statx st;
+	uint64_t sum = 0xcbf29ce484222325; /* FNV-1a */
+	int mount;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) == 0 && st.stx_mask & STATX_BTIME)
+		return st.stx_btime.tv_sec * 1000000000ULL + st.stx_btime.tv_nsec;
+	if (name_to_handle_at(fd, "", &handle.head, &mount, AT_EMPTY_PATH) < 0)
+		return 0;
+	for (unsigned n = 0; n < handle.head.handle_bytes; n++)
+		sum = (sum ^ handle.head.f_handle[n]) * 0x100000001b3;
+	return sum;
+}
