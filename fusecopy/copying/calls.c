@@ -107,6 +107,16 @@ int fc_one_filesystem(int one, int other)
 	return a.stx_mask & b.stx_mask & STATX_MNT_ID && a.stx_mnt_id == b.stx_mnt_id;
 }
 
+/* 0 where the kernel does not tell (before 5.8). Ids are ints in the kernel (struct mount, mnt_id). */
+int fc_mount_id(int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &st) < 0)
+		return -errno;
+	return st.stx_mask & STATX_MNT_ID ? (int)st.stx_mnt_id : 0;
+}
+
 int fc_punch_hole(int fd, int64_t offset, int64_t length)
 {
 	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) < 0 ? -errno : 0;

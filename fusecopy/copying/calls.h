@@ -19,6 +19,7 @@ int fc_dedupe_range(int source, uint64_t offset_in, uint64_t length, int destina
 int fc_block_size(int fd);
 int fc_look(int source, int destination, struct fc_files *files);
 int fc_one_filesystem(int one, int other);
+int fc_mount_id(int fd);
 int fc_punch_hole(int fd, int64_t offset, int64_t length);
 int fc_extend(int fd, int64_t offset, int64_t length);
 int fc_inode_flags(int fd, uint32_t *flags);

@@ -68,6 +68,16 @@ def one_filesystem(one: int, other: int) -> bool:
     return bool(check(lib.fc_one_filesystem(one, other)))
 
 
+def mount_id(fd: int) -> int:
+    """The id of the mount a descriptor was opened on, as /proc/self/mountinfo has it (statx, Linux 5.8); by
+    /proc/self/fdinfo before that."""
+    ident = int(check(lib.fc_mount_id(fd)))
+    if ident:
+        return ident
+    with open(f"/proc/self/fdinfo/{fd}") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("mnt_id:"))
+
+
 def clone_range(source: int, offset_in: int, length: int, destination: int, offset_out: int) -> None:
     """FICLONERANGE. It clones all or nothing; a length of 0 would mean "to the source's end"."""
     check(lib.fc_clone_range(source, offset_in, length, destination, offset_out))

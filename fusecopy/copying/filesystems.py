@@ -3,6 +3,10 @@
 st_dev does not tell: every btrfs subvolume has its own, and yet extents are shared between them.
 """
 
+import os
+import select
+import threading
+from functools import cache
 from typing import NamedTuple
 
 from fusecopy.copying import calls
@@ -20,17 +24,40 @@ UNKNOWN = Mount("", "", "unknown")
 """The mount of a descriptor that lies outside what this process can see (another mount namespace)."""
 
 
+class _Table:
+    """The mount table, read again when it has changed: poll(2) tells, and a lookup is for every refusal."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._file = open("/proc/self/mountinfo", "rb")  # noqa: SIM115 (kept, to be told of changes)
+        self._changes = select.poll()
+        self._changes.register(self._file, select.POLLPRI)
+        self._mounts: dict[int, Mount] = {}
+
+    def mount(self, ident: int) -> Mount:
+        """The mount of an id. An id may be another mount's later, so what was known counts until a change."""
+        with self._lock:
+            if self._changes.poll(0) or not self._mounts:
+                self._file.seek(0)
+                self._mounts = dict(map(_parsed, self._file.read().splitlines()))
+            return self._mounts.get(ident, UNKNOWN)
+
+
+def _parsed(line: bytes) -> tuple[int, Mount]:
+    head, _, tail = line.decode(errors="surrogateescape").partition(" - ")
+    ident, _, device, *_ = head.split(" ")
+    return int(ident), Mount(ident, device, tail.split(" ")[0])
+
+
+@cache
+def _table(_process: int) -> _Table:
+    """Each process has its own: after a fork both would share the file, and what poll(2) has told once."""
+    return _Table()
+
+
 def mount_of(fd: int) -> Mount:
     """The mount a descriptor was opened on. Raises OSError for a closed descriptor."""
-    with open(f"/proc/self/fdinfo/{fd}") as lines:
-        ident = next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
-    with open("/proc/self/mountinfo", "rb") as table:
-        for line in table:
-            head, _, tail = line.decode(errors="surrogateescape").partition(" - ")
-            fields = head.split(" ")
-            if fields[0] == ident:
-                return Mount(ident, fields[2], tail.split(" ")[0])
-    return UNKNOWN
+    return _table(os.getpid()).mount(calls.mount_id(fd))
 
 
 def same(one: int, other: int) -> bool:

@@ -102,3 +102,12 @@ def test_one_filesystem_by_device_mount_or_table(btrfs: Name, xfs: Name, tmp_pat
         assert not calls.one_filesystem(files.source, again.fileno())
         assert filesystems.same(files.source, again.fileno())
         assert not filesystems.same(files.source, elsewhere.fileno())
+
+
+@pytest.mark.root
+def test_a_mount_made_meanwhile_is_known(tmp_path: Name) -> None:
+    with tmp_path.joinpath("before").open("w") as file:
+        before = filesystems.mount_of(file.fileno())
+    assert before.name != "unknown"
+    with loopfs.mount(tmp_path / "there", "-t", "ramfs", "none") as point, (point / "file").open("w") as file:
+        assert filesystems.mount_of(file.fileno()).name == "ramfs"
