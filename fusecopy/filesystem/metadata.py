@@ -4,14 +4,17 @@ Methods block, raise OSError, and may run in any thread. Extended attributes of 
 are the server's own (control.py) and never reach the backing.
 """
 
+import errno
+import fcntl
 import os
+import stat
 from typing import Protocol
 
 import pyfuse3
 
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.attributes import told
-from fusecopy.filesystem.caller import CAP_FOWNER, Context, Credentials
+from fusecopy.filesystem.caller import CAP_FOWNER, Context, Credentials, standing
 from fusecopy.filesystem.control import Control
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import OpenFiles
@@ -76,6 +79,8 @@ class Metadata:
         """
         with self._inodes.borrow(number) as descriptor:
             path = f"/proc/self/fd/{descriptor}"
+            if fields.nothing:
+                self._check_nothing(descriptor, number, ctx)
             if fields.drop_suidgid or (fields.nothing and not keeps_suidgid(ctx)):
                 drop_suidgid(descriptor, ctx)
             if fields.update_uid or fields.update_gid:
@@ -91,6 +96,24 @@ class Metadata:
             if fields.update_atime or fields.update_mtime:
                 kernel.set_times(path, *_times(change, fields))
             return told(self._inodes.get(number), Entry.of(descriptor), self._timeout)
+
+    def _check_nothing(self, descriptor: int, number: int, ctx: Context) -> None:
+        """A change of nothing comes before a copy or an allocation, of a file that the caller has open for
+        writing; and from chown(2) without owner and group, where the kernel does not check whose file it is.
+
+        Raises:
+            PermissionError: it would take bits from somebody else's file.
+        """
+        st = os.fstat(descriptor)
+        if not st.st_mode & (stat.S_ISUID | stat.S_ISGID) or ctx.uid in (0, st.st_uid):
+            return
+        opened = [file for file in self._files.all() if file.inode.number == number]
+        theirs = [file.fd for file in opened if file.native.opener == ctx.uid]
+        if any(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY for fd in theirs):
+            return
+        _, capabilities = standing(ctx.pid)
+        if not capabilities & CAP_FOWNER:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     def born(self, number: int) -> int | None:
         """When the file was created, in nanoseconds since 1970; None where the backing does not know."""

@@ -69,7 +69,7 @@ class NativeFile:
     handle is released. The descriptor stays the caller's to close.
     """
 
-    __slots__ = ("_file", "fd", "fh", "unseen")
+    __slots__ = ("_file", "fd", "fh", "opener", "unseen")
 
     def __init__(
         self,
@@ -87,13 +87,14 @@ class NativeFile:
             unseen: the kernel reads and writes it by itself.
             asks_writer: the backing has room that it gives by the writer's user id.
             only_appends: the descriptor is opened with O_APPEND, because the file is append-only.
-            opener: the user id for whom mapped pages are written.
+            opener: the user id that opened it, for whom mapped pages are written.
         """
         self._file = ffi.gc(ffi.new("struct fusecopy_file *"), lib.fusecopy_forget_clients)
         self._file.fd = self.fd = fd
         self._file.device, self._file.ino = identity
         self._file.unseen = self.unseen = unseen
-        self._file.asks_writer, self._file.opener = asks_writer, opener
+        self._file.asks_writer = asks_writer
+        self._file.opener = self.opener = opener
         self._file.only_appends = only_appends
         self.fh = int(ffi.cast("uintptr_t", self._file))
 

@@ -182,3 +182,14 @@ def test_mapped_pages_take_no_bits_away(sides: Sides) -> None:
     prepare(sides, 0o6777)
     assert sides.as_caller(act) is None
     assert left(sides) == (0o6777, [])
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o4755, 0o2666, 0o6777])
+@pytest.mark.parametrize("owner", [0, NOBODY])
+def test_a_chown_of_nothing_takes_no_bits_from_others(any_sides: Sides, mode: int, owner: int) -> None:
+    prepare(any_sides, mode)
+    any_sides.both(lambda root: os.chown(root / "f", owner, -1))
+    any_sides.both(lambda root: os.chmod(root / "f", mode))
+    result = any_sides.as_caller(lambda root: os.chown(root / "f", -1, -1))
+    assert result == ("EPERM" if mode & 0o6000 and owner == 0 else None)
+    left(any_sides)
