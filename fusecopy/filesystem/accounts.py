@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inodes import InodeTable
-from fusecopy.filesystem.openfiles import OpenFile, OpenFiles, Readers
+from fusecopy.filesystem.openfiles import BLOCK, OpenFile, OpenFiles, Readers
 from fusecopy.native import drivers
 from fusecopy.native.drivers import Driver, Named
 from fusecopy.native.files import WRITEBACK, Client, Moved
@@ -17,9 +17,6 @@ from fusecopy.reporting.flows import Declined, File, Side, by_process
 from fusecopy.reporting.pairing import Pair, Reading, Readings, Writing, called, shown, unseen
 from fusecopy.reporting.reports import Reporter
 from fusecopy.reporting.undispatched import Undispatched
-
-BLOCK = 512
-"""The unit of st_blocks, whatever the file system's block size."""
 
 
 class Accounts:
@@ -258,7 +255,7 @@ def _readings(file: OpenFile, clients: list[Client] | None = None) -> Iterator[R
     found = file.native.clients() if clients is None else clients
     readers = [client for client in found if client.read.bytes]
     if readers:
-        st, path = os.fstat(file.fd), file.inode.path()
-        sides = [Side(file.flows.caller(c.pid, c.uid), c.read, st.st_size) for c in readers]
-        sparse = st.st_blocks * BLOCK < st.st_size
+        room, path = file.room(), file.inode.path()
+        sides = [Side(file.flows.caller(c.pid, c.uid), c.read, room.size) for c in readers]
+        sparse = room.blocks * BLOCK < room.size
         yield from (Reading(file.inode, path, sparse, side) for side in by_process(sides))

@@ -65,11 +65,16 @@ static int reopen(int descriptor, int flags)
  * Returns its descriptor, and in `found` one of O_PATH. */
 int fusecopy_create(int directory, const char *name, int flags, unsigned int mode, unsigned int mask, int *found)
 {
-	int fd, error = fusecopy_umask(mask);
+	int fd, spare, error = fusecopy_umask(mask);
 
 	if (error < 0)
 		return error;
+	/* Of two descriptors the second may not be had: then nothing is created, and it may be tried again. */
+	spare = result(fcntl(directory, F_DUPFD_CLOEXEC, 0));
+	if (spare < 0)
+		return spare;
 	fd = result(openat(directory, name, (flags & O_TMPFILE) == O_TMPFILE ? flags : flags | O_CREAT, mode));
+	close(spare);
 	if (fd < 0)
 		return fd;
 	*found = reopen(fd, O_PATH | O_CLOEXEC);

@@ -126,8 +126,9 @@ class Files:
         try:
             self._accounts.settle(file)
         finally:
-            blocks = None if self._keeps_blocks(file) else os.fstat(file.fd).st_blocks
-            os.close(file.fd)
+            blocks = None if self._keeps_blocks(file) else file.room().blocks
+            with suppress(OSError):  # the descriptor is closed all the same, and nobody is there to be told
+                os.close(file.fd)
             self._passthrough.released(file.inode)
             if blocks is not None:
                 # Of one that the kernel wrote by itself it has closed a descriptor of its own before.

@@ -32,6 +32,9 @@ from fusecopy.native.listings import Found
 SPARE = 1 << 16
 """Places that a dict may keep for inodes that were forgotten: it gives none back by itself."""
 
+LEAST_DESCRIPTORS = 4
+"""So many are kept however often descriptors run out."""
+
 CLOSED_AT_ONCE = 64
 """Descriptors that may be open still although the table has counted them as closed."""
 
@@ -205,6 +208,14 @@ class InodeTable:
         with self._lock:
             inodes = list(self._by_number.values())
         return [(above.number, name) for above, name in (inode.seen for inode in inodes) if above]
+
+    def run_out(self) -> None:
+        """Descriptors have run out: close all that may be opened again, and keep fewer from now on."""
+        with self._lock:
+            fewer = max(LEAST_DESCRIPTORS, min(self._limit, len(self._recent) // 2))
+            self._limit = 0
+            self._make_room()
+            self._limit = fewer
 
     def close(self) -> None:
         """Close every descriptor."""

@@ -41,6 +41,10 @@ class Names:
         """Take back look-ups: (number, how many) each."""
         self._inodes.forget(lookups)
 
+    def run_out(self) -> None:
+        """Descriptors have run out: give back those that can be opened again."""
+        self._inodes.run_out()
+
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: Context
     ) -> tuple[int, Inode, Entry]:

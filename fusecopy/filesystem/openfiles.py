@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from typing import NamedTuple
 
 from fusecopy.copying import calls
 from fusecopy.copying.calls import FileId
@@ -20,6 +21,17 @@ LATEST = 32
 
 _Key = tuple[str, int, int | None]
 """Process or group, its number, and a size in bytes or None for any."""
+
+
+BLOCK = 512
+"""The unit of st_blocks, whatever the file system's block size."""
+
+
+class Room(NamedTuple):
+    """What a file takes: bytes from its beginning to its end, and blocks of BLOCK bytes."""
+
+    size: int
+    blocks: int
 
 
 class OpenFile:
@@ -69,8 +81,18 @@ class OpenFile:
         return self.inode.path()
 
     def size(self) -> int:
-        """The file's size now, in bytes."""
-        return os.fstat(self.fd).st_size
+        """The file's size now, in bytes; what the kernel was last told where the backing has lost it."""
+        return self.room().size
+
+    def room(self) -> "Room":
+        """The file's size and blocks now, or as far as they are known where the backing has lost the file: it
+        is gone from a server, or its device is (ESTALE, ENOENT, EIO)."""
+        try:
+            st = os.fstat(self.fd)
+        except OSError:
+            size = max(self.told_size(), 0)
+            return Room(size, -(-size // BLOCK))
+        return Room(st.st_size, st.st_blocks)
 
     def told_size(self) -> int:
         """The size that the kernel was last told; -1 once it has forgotten the file."""

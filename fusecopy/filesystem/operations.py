@@ -15,6 +15,7 @@ from fusecopy.filesystem.files import Files
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.trees import Trees
+from fusecopy.native import callers
 from fusecopy.serving import (
     Clone,
     CopyContext,
@@ -61,6 +62,11 @@ class Operations(serving.Operations):
 
     def forget(self, lookups: Sequence[tuple[int, int]]) -> None:
         self._fs.names.forget(lookups)
+
+    def run_out(self) -> None:
+        serving.settle()  # files are closed after the answer to their release
+        callers.forget()
+        self._fs.names.run_out()
 
     def mknod(self, parent: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> Entry:
         return self._fs.names.mknod(parent, name, mode, rdev, ctx)

@@ -31,7 +31,7 @@ from fusecopy.filesystem.control import Announcements, Control
 from fusecopy.filesystem.copies import Copies
 from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.files import Files, Opening
-from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.filesystem.inodes import LEAST_DESCRIPTORS, InodeTable
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFiles
@@ -41,12 +41,18 @@ from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.policy import Policy, parse
 from fusecopy.filesystem.trees import Trees
 from fusecopy.filesystem.watching import Watching
+from fusecopy.native import callers
 from fusecopy.reporting.reports import Reporter
 from fusecopy.reporting.undispatched import Undispatched
 
 log = logging.getLogger(__name__)
 
-LEAST_DESCRIPTORS = 64
+OWN_DESCRIPTORS = 32
+"""What the server itself needs, and requests under way."""
+
+FEW_DESCRIPTORS = 1024
+FEW_CALLERS = 2
+"""With few descriptors few callers are remembered: each keeps three."""
 
 DESCRIPTORS_AT_ONCE = 16384
 """For so many the kernel has room from the beginning, in 128 KiB."""
@@ -396,4 +402,6 @@ def _descriptor_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     kernel.make_room(min(hard, DESCRIPTORS_AT_ONCE))
-    return max(LEAST_DESCRIPTORS, hard // 2)
+    if hard < FEW_DESCRIPTORS:
+        callers.remember(FEW_CALLERS)
+    return max(LEAST_DESCRIPTORS, (hard - OWN_DESCRIPTORS) // 2)

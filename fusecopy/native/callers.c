@@ -36,6 +36,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct thread remembered[FUSECOPY_CALLERS] = { [0 ... FUSECOPY_CALLERS - 1] = { .directory = -1 } };
 static uint64_t uses;
 
+/* Of these places so many are used. */
+static int places = FUSECOPY_CALLERS;
+
 static void close_thread(const struct thread *thread)
 {
 	close(thread->directory);
@@ -197,7 +200,7 @@ static struct thread *place(void)
 {
 	struct thread *best = NULL;
 
-	for (int i = 0; i < FUSECOPY_CALLERS; i++) {
+	for (int i = 0; i < places; i++) {
 		struct thread *one = &remembered[i];
 
 		if (one->directory < 0)
@@ -229,6 +232,11 @@ static void remember(struct thread *thread)
 }
 
 /* ---- for the rest of the native layer, and for Python ------------------------------------------------- */
+
+void fusecopy_remember_callers(int count)
+{
+	places = count < FUSECOPY_CALLERS ? count : FUSECOPY_CALLERS;
+}
 
 int fusecopy_identify(pid_t number, int64_t uid, struct fusecopy_caller *caller)
 {

@@ -12,4 +12,7 @@ void fusecopy_forget_callers(void);
 /* Whether /proc shows the threads that requests name: it may be another pid namespace's. */
 int fusecopy_sees_threads(void);
 
+/* Remember at most so many of them, from the beginning. */
+void fusecopy_remember_callers(int count);
+
 #endif

@@ -54,6 +54,11 @@ def look(number: int, uid: int | None) -> Thread | None:
     return None if error else Thread.of(caller)
 
 
+def remember(count: int) -> None:
+    """Remember at most so many, from the beginning."""
+    lib.fusecopy_remember_callers(count)
+
+
 def forget() -> None:
     """Close the descriptors of those remembered."""
     lib.fusecopy_forget_callers()

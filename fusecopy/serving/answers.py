@@ -26,16 +26,42 @@ log = logging.getLogger(__name__)
 
 NS_PER_S = 1_000_000_000
 
+REPEATED = {
+    "lookup",
+    "getattr",
+    "readlink",
+    "open",
+    "create",
+    "opendir",
+    "readdir",
+    "readdirplus",
+    "getxattr",
+    "listxattr",
+    "statfs",
+    "lseek",
+}
+"""Tasks that have changed nothing when they find no descriptor."""
+
 Task = Callable[["ffi.CData"], None]
 """Replies to a request, or raises."""
 
 
-def answer(request: "ffi.CData", task: Task) -> None:
-    """Run a task; whatever it raises becomes that caller's errno and never ends the mount."""
+def answer(request: "ffi.CData", task: Task, run_out: Callable[[], None] | None) -> None:
+    """Run a task; whatever it raises becomes that caller's errno and never ends the mount. Where descriptors
+    have run out `run_out` gives some back, and what has changed nothing is tried once more."""
     try:
         task(request)
     except Exception as error:
+        if run_out and _is_out_of_descriptors(error):
+            run_out()
+            if task.__name__ in REPEATED:
+                answer(request, task, None)
+                return
         lib.fusecopy_reply_error(request, errno_of(error, f"Operations.{task.__name__}"))
+
+
+def _is_out_of_descriptors(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 class Answers:

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from fusecopy.native._native import ffi
 from fusecopy.serving.answers import Task, answer
+from fusecopy.serving.operations import Operations
 
 
 class Dispatcher(Protocol):
@@ -11,9 +12,11 @@ class Dispatcher(Protocol):
 
     Attributes:
         tasks: what serves each opcode.
+        operations: behind them.
     """
 
     tasks: dict[int, Task]
+    operations: Operations
 
     def crowded(self) -> bool:
         """There is no spare thread left; whether one was started."""
@@ -30,7 +33,7 @@ def dispatch_to(session: Dispatcher) -> None:
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_left(request: "ffi.CData") -> None:
-    answer(request, _session.tasks[request.header.opcode])
+    answer(request, _session.tasks[request.header.opcode], _session.operations.run_out)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]

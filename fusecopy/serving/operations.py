@@ -141,6 +141,10 @@ class Operations:
     def forget(self, lookups: Sequence[tuple[int, int]]) -> None:
         """Take back look-ups: (number, how many) each."""
 
+    def run_out(self) -> None:
+        """An operation failed because descriptors have run out (EMFILE, ENFILE): give some back. Must not
+        raise."""
+
     def getattr(self, inode: int) -> Entry:
         """The attributes of an inode."""
         raise _lacking()

@@ -351,3 +351,21 @@ def test_a_tree_of_100_000_files_with_few_descriptors(btrfs: Path) -> None:
         subprocess.run(["rm", "-rf", *mount.path.iterdir()], check=True)
         assert forgotten(mount)
     assert os.listdir(backing) == []
+
+
+@pytest.mark.parametrize("limit", [64, 100])
+def test_with_very_few_descriptors_those_of_inodes_are_given_back(btrfs: Path, limit: int) -> None:
+    backing = btrfs / f"few{limit}"
+    (backing / "tree").mkdir(parents=True)
+    plant(backing / "tree", 60, 3)
+    with mounted(backing, prefix=("prlimit", f"--nofile={limit}:{limit}")) as mount:
+        tree = walk(mount.path / "tree")
+        subprocess.run(["cp", "-r", "tree", "copy"], cwd=mount.path, check=True, timeout=60)
+        assert walk(mount.path / "copy") == walk(backing / "copy") == tree
+        with ExitStack() as stack:
+            # As many as a program may have open with this limit, but for what the server itself needs.
+            for number in range(limit - 50):
+                stack.enter_context((mount.path / "tree" / f"d{number}" / "f0").open("rb"))
+            assert walk(mount.path / "tree") == tree
+        subprocess.run(["rm", "-r", "copy"], cwd=mount.path, check=True, timeout=60)
+        assert walk(mount.path) == {f"tree/{name}": content for name, content in tree.items()}

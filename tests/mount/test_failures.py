@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from fusecopy.dispatch.records import Flow, Record
 from tests import loopfs, mounted
 from tests.conftest import require
 from tests.mount.sides import opened, outcome
@@ -169,3 +171,31 @@ def test_signals_that_ask_do_not_disturb(btrfs: Path, number: signal.Signals) ->
         assert (backing / "f").stat().st_size == 100_000
         assert alive(mount)
     assert mount.process.returncode == 0
+
+
+def test_files_that_the_backing_has_lost_cost_no_record_and_no_descriptor(btrfs: Path) -> None:
+    """The backing is the mount of a server that is killed: its files answer nothing but errors."""
+    directory = btrfs / "lost"
+    directory.mkdir()
+    with mounted.mounted(directory, "--coherent", expected=".*") as lost, ExitStack() as stack:
+        mount = stack.enter_context(mounted.mounted(lost.path))
+        (mount.path / "read").write_bytes(b"read me")
+        assert released(mount)
+        before = mounted.descriptors(mount.process.pid)
+        with ExitStack() as files:
+            reader = files.enter_context(opened(mount.path / "read", os.O_RDONLY))
+            assert os.read(reader, 10) == b"read me"
+            for number in range(10):
+                flags = os.O_WRONLY | os.O_CREAT
+                os.write(files.enter_context(opened(mount.path / f"f{number}", flags)), b"written")
+            os.stat(mount.path)
+            lost.process.kill()
+            lost.process.wait(30)
+        assert released(mount)
+        assert mounted.descriptors(mount.process.pid) <= before + 10  # of inodes
+        records = mount.records_until(lambda found: len(flows(found)) >= 11)
+    assert {flow.dst for flow in flows(records)} == {"read", *(f"f{number}" for number in range(10))}
+
+
+def flows(records: list[Record]) -> list[Flow]:
+    return [record for record in records if isinstance(record, Flow)]
