@@ -19,7 +19,10 @@ from fusecopy.native.files import Moved
 from fusecopy.reporting.flows import File, Side
 
 READAHEAD = 2 << 20
-"""Bytes by which a program and the kernel may have read more than the program wrote."""
+"""Bytes by which a program and the kernel may have read more than was written, but no more than that."""
+
+LEAST_READAHEAD = 256 << 10
+"""Bytes that the kernel reads ahead in any case."""
 
 WINDOW = 64 << 10
 """Bytes from the first read on in which what was written may begin."""
@@ -207,7 +210,8 @@ def _whole(source: int, size: int, writing: Writing) -> tuple[Span, Evidence] | 
 def _may_be_part(reader: Side, writer: Side) -> bool:
     """A program that copies a part reads it a little further than it writes; after an error, however far."""
     surplus = reader.moved.bytes - writer.moved.bytes
-    return writer.moved.error != 0 or surplus <= min(READAHEAD, reader.moved.bytes // 2)
+    ahead = max(LEAST_READAHEAD, min(READAHEAD, reader.moved.bytes // 2))
+    return writer.moved.error != 0 or surplus <= ahead
 
 
 def _part(source: int, read: Moved, writing: Writing) -> tuple[Span, Evidence] | None:

@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from fusecopy.copying.contents import WHOLE
 from fusecopy.dispatch.records import Copy, Flow, Record
 from tests.loopfs import MIB
-from tests.mounted import Mounted, mounted
+from tests.mount.sides import Sides
 from tests.reflink.files import noise
 
 pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.loop]
@@ -72,73 +71,74 @@ def send(source, name, size=1 << 20, offset=0):
 """
 
 
-def run(mount: Mounted, script: str) -> list[Copy | Flow]:
-    """What the log has of the file `to` when a program has run."""
-    subprocess.run([sys.executable, "-c", PROGRAM % SIZE + script], cwd=mount.path, check=True, timeout=30)
-    return [record for record in mount.records_until(_told) if isinstance(record, Copy | Flow)]
+FILES = {
+    "a": noise(SIZE),
+    "twin": noise(SIZE, seed=5),
+    "b": noise(SIZE // 2, seed=6),
+    "zeros": bytes(SIZE) + b"end",
+}
 
 
-def _told(found: list[Record]) -> bool:
-    return any(isinstance(record, Copy | Flow) and record.dst == "to" for record in found)
+def run(sides: Sides, script: str) -> list[Copy | Flow]:
+    """What the log has of the directory when a program has run that writes `to`."""
+    for name, data in FILES.items():
+        (sides.behind / name).write_bytes(data)
+    code = PROGRAM % SIZE + script
+    subprocess.run([sys.executable, "-c", code], cwd=sides.mount, check=True, timeout=30)
+    return told(sides, 1)
 
 
-@pytest.fixture
-def filled(backing: Path) -> Path:
-    (backing / "a").write_bytes(noise(SIZE))
-    (backing / "twin").write_bytes(noise(SIZE, seed=5))
-    (backing / "b").write_bytes(noise(SIZE // 2, seed=6))
-    (backing / "zeros").write_bytes(bytes(SIZE) + b"end")
-    return backing
+def told(sides: Sides, count: int) -> list[Copy | Flow]:
+    """So many copies and flows into the directory."""
+    found: list[Copy | Flow] = []
+
+    def done(records: list[Record]) -> bool:
+        here = [record for record in records if isinstance(record, Copy | Flow)]
+        found[:] = [record for record in here if record.dst.startswith(f"{sides.mount.name}/")]
+        return len(found) >= count
+
+    sides.mounted.records_until(done)
+    return found
 
 
 @pytest.mark.parametrize("what", NO_COPIES)
-def test_what_is_no_copy_is_a_flow(filled: Path, what: str) -> None:
-    with mounted(filled) as mount:
-        records = run(mount, NO_COPIES[what])
-    assert [(type(record), record.dst) for record in records] == [(Flow, "to")]
+def test_what_is_no_copy_is_a_flow(sides: Sides, what: str) -> None:
+    assert [type(record) for record in run(sides, NO_COPIES[what])] == [Flow]
 
 
 @pytest.mark.parametrize("what", COPIES)
-def test_what_is_a_copy_says_of_what_and_how_it_is_known(filled: Path, what: str) -> None:
+def test_what_is_a_copy_says_of_what_and_how_it_is_known(sides: Sides, what: str) -> None:
     script, off_in, off_out, length = COPIES[what]
-    with mounted(filled) as mount:
-        (copy,) = run(mount, script)
+    (copy,) = run(sides, script)
     assert isinstance(copy, Copy)
-    assert (copy.src, copy.off_in, copy.off_out, copy.copied) == ("a", off_in, off_out, length)
+    assert (copy.src, copy.off_in, copy.off_out, copy.copied) == (
+        f"{sides.mount.name}/a",
+        off_in,
+        off_out,
+        length,
+    )
     assert (copy.dispatch, copy.evidence) == ("bypassed", "compared")
-    source, destination = (filled / "a").read_bytes(), (filled / "to").read_bytes()
+    source, destination = (sides.behind / "a").read_bytes(), (sides.behind / "to").read_bytes()
     assert destination[off_out : off_out + length] == source[off_in : off_in + length]
 
 
-def test_what_is_too_large_is_sampled(btrfs: Path, tmp_path: Path) -> None:
-    backing = btrfs / tmp_path.name
-    backing.mkdir()
-    (backing / "a").write_bytes(noise(MIB) * (WHOLE // MIB) + b"more")
-    with mounted(backing) as mount:
-        (copy,) = run(mount, "write('to', read('a'))")
+def test_what_is_too_large_is_sampled(btrfs_sides: Sides) -> None:
+    (btrfs_sides.behind / "large").write_bytes(noise(MIB) * (WHOLE // MIB) + b"more")
+    (copy,) = run(btrfs_sides, "write('to', read('large'))")
     assert isinstance(copy, Copy)
-    assert (copy.src, copy.copied, copy.evidence) == ("a", WHOLE + 4, "sampled")
+    assert (copy.copied, copy.evidence) == (WHOLE + 4, "sampled")
 
 
-def test_an_unreadable_destination_is_still_compared_by_root(filled: Path) -> None:
-    with mounted(filled) as mount:
-        (copy,) = run(mount, "os.fchmod(to, 0); write('to', read('a'))")
+def test_a_destination_that_nobody_may_read_is_still_compared_by_root(btrfs_sides: Sides) -> None:
+    (copy,) = run(btrfs_sides, "os.fchmod(to, 0); write('to', read('a'))")
     assert isinstance(copy, Copy)
-    assert (copy.src, copy.evidence) == ("a", "compared")
+    assert copy.evidence == "compared"
 
 
-def test_comparing_leaves_no_access_time(filled: Path) -> None:
-    with mounted(filled, "-o", "noatime") as mount:
-        before = (filled / "a").stat().st_atime_ns
-        run(mount, "write('to', read('a'))")
-        assert (filled / "a").stat().st_atime_ns == before
-
-
-def test_reads_of_two_copies_are_counted_once(filled: Path) -> None:
-    with mounted(filled) as mount:
-        subprocess.run(
-            "tee one two three < a > /dev/null", shell=True, cwd=mount.path, check=True, timeout=30
-        )
-        copies = mount.copies(3)
-    assert {(copy.src, copy.dst) for copy in copies} == {("a", name) for name in ("one", "two", "three")}
+def test_reads_of_two_copies_are_counted_once(btrfs_sides: Sides) -> None:
+    (btrfs_sides.behind / "a").write_bytes(noise(SIZE))
+    tee = "tee one two three < a > /dev/null"
+    subprocess.run(tee, shell=True, cwd=btrfs_sides.mount, check=True, timeout=30)
+    copies = [record for record in told(btrfs_sides, 3) if isinstance(record, Copy)]
+    assert [copy.src for copy in copies] == [f"{btrfs_sides.mount.name}/a"] * 3
     assert sum(copy.requests.read_bytes for copy in copies) == SIZE
