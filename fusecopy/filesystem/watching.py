@@ -80,6 +80,7 @@ class Watching:
         self._timeout = timeout
         self._put = put
         self._overflows = 0
+        self._taken_back = 0
         self._was_blind = False
         self._threads = [
             threading.Thread(target=self._read, name="watch", daemon=True),
@@ -155,18 +156,25 @@ class Watching:
         while watching.read():
             self.report_blind()
             self._report_overflow()
+            self._forget_names()
 
     def _report_overflow(self) -> None:
         overflows = watching.seen().overflows
         if overflows != self._overflows:
             self._overflows = overflows
-            if not watching.has_epochs():
-                for directory, name in self.names():
-                    watching.forget_name(directory, name)
             cause = (
                 "More was changed at once than the kernel's queue holds, so all that it knew is asked anew."
             )
             self._put(Coherence(timestamp(), self.state(), cause, ""))
+
+    def _forget_names(self) -> None:
+        """After what took all names back: one by one, where the kernel has no notice for all."""
+        seen = watching.seen()
+        taken_back = seen.overflows + seen.given_up
+        if taken_back != self._taken_back and not watching.has_epochs():
+            for directory, name in self.names():
+                watching.forget_name(directory, name)
+        self._taken_back = taken_back
 
 
 def _marks() -> int:

@@ -39,6 +39,7 @@ struct fusecopy_watch {
 	uint64_t known;	    /* inodes that the kernel knows */
 	uint64_t blind;	    /* of them, those whose changes go unseen: the kernel believes them for a short while */
 	uint64_t marks;	    /* directories and files marked one by one */
+	uint64_t given_up;  /* marks of those used least recently, for others */
 	int error;	    /* why the last mark was refused, an errno */
 };
 
@@ -50,7 +51,8 @@ struct fusecopy_watch {
 int fusecopy_watch_begin(double seconds, uint64_t marks);
 struct fusecopy_watch *fusecopy_get_watch(void);
 
-/* Run by threads of their own. The first returns when there is something new to tell of, false at the end. */
+/* Run by threads of their own. The first returns when there is something new to tell of: an overflow, marks given up,
+ * the first or last that is blind. False at the end. */
 int fusecopy_watch_read(void);
 void fusecopy_watch_notify(void);
 void fusecopy_watch_end(void);
@@ -119,6 +121,11 @@ void fusecopy_known_begin(double seconds);
 void fusecopy_suspect(struct fusecopy_key key, int what, int64_t changed_ns);
 void fusecopy_suspect_name(struct fusecopy_key directory, const char *name, int may_be_open);
 void fusecopy_suspect_all(void);
+
+/* Give up marks that were not used lately, with what the kernel believes by them; and see an inode again, by a mark of
+ * its own or its directory's. */
+void fusecopy_give_up_marks(size_t most);
+void fusecopy_see_again(struct fusecopy_key key, int has_mark);
 
 /* What is to be said: `take` waits for it, `told` says that all of it has been. False at the end. */
 struct fusecopy_suspect {

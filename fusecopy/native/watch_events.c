@@ -185,12 +185,12 @@ static long next_rest(long rest, uint64_t events, int64_t ns)
 int fusecopy_watch_read(void)
 {
 	struct timespec rest = { .tv_nsec = SHORT_REST_NS };
-	uint64_t overflows = watch.overflows, blind = watch.blind, events = watch.events;
+	uint64_t overflows = watch.overflows, given_up = watch.given_up, blind = watch.blind, events = watch.events;
 	int64_t now, before = fusecopy_now_ns();
 
 	while (await_events()) {
 		fusecopy_watch_drain();
-		if (watch.overflows != overflows || !watch.blind != !blind)
+		if (watch.overflows != overflows || watch.given_up != given_up || !watch.blind != !blind)
 			return 1;
 		now = fusecopy_now_ns();
 		rest.tv_nsec = next_rest(rest.tv_nsec, watch.events - events, now - before);

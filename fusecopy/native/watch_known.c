@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "nodes.h"
 #include "request.h"
 
 /* Buckets at first; a power of two. */
@@ -28,11 +29,15 @@ struct known {
 	struct known *next_by_number;
 	struct fusecopy_key key;
 	uint64_t number;
+	uint64_t parent; /* where it was found first */
 	int64_t changed_ns;
 	uint8_t waiting; /* what is to be told of it, */
 	uint8_t going;	 /* and what is being told */
 	uint8_t is_blind;
 	uint8_t has_mark;
+	uint8_t follows_parent;
+	uint8_t was_used; /* since the hand came by */
+	uint8_t is_given_up;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -40,7 +45,7 @@ static pthread_cond_t is_suspect = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t is_told; /* its clock is the monotonic one */
 
 static struct known **by_key, **by_number;
-static size_t buckets, count;
+static size_t buckets, count, hand;
 static double blind_seconds;
 
 static struct fusecopy_suspect *first, **last = &first, *taken;
@@ -142,6 +147,11 @@ static void unlink_from_both(struct known *k)
 	*link = k->next_by_number;
 }
 
+static int is_none(struct fusecopy_key key)
+{
+	return key.low == 0 && key.high == 0;
+}
+
 /* The first and the last are worth telling. */
 static void count_blind(int more)
 {
@@ -170,12 +180,19 @@ void fusecopy_watch_enter(uint64_t number, int descriptor, uint64_t parent)
 		resize(buckets ? buckets * 2 : LEAST_BUCKETS);
 	if (k && buckets) {
 		above = find(parent);
+		if (above)
+			above->was_used = 1;
 		*k = (struct known){
 			.key = mark.key,
 			.number = number,
+			.parent = parent,
 			.is_blind = mark.is_blind || (mark.follows_parent && above && above->is_blind),
 			.has_mark = mark.has_mark,
+			.follows_parent = mark.follows_parent,
+			.was_used = 1,
 		};
+		if (is_none(k->key))
+			k->key = (struct fusecopy_key){ number, UINT64_MAX }; /* no event's, and no other's */
 		link_in(k);
 		count++;
 		watch->known = count;
@@ -231,6 +248,8 @@ double fusecopy_watch_limit(uint64_t number, double seconds)
 	pthread_mutex_lock(&lock);
 	k = find(number);
 	blind = !k || k->is_blind;
+	if (k)
+		k->was_used = 1;
 	pthread_mutex_unlock(&lock);
 	return blind ? blind_seconds : seconds;
 }
@@ -346,6 +365,98 @@ int64_t fusecopy_watch_changed_ns(uint64_t number)
 	changed_ns = k ? k->changed_ns : 0;
 	pthread_mutex_unlock(&lock);
 	return changed_ns;
+}
+
+/* ---- too few marks ------------------------------------------------------------------------------------- */
+
+/* Under the lock, like the next: have marks given up that were not used since the hand came by last. */
+static size_t choose(uint64_t *numbers, size_t most)
+{
+	struct known *k;
+	size_t chosen = 0;
+
+	for (size_t n = 0; n < 2 * buckets && chosen < most; n++) {
+		hand = (hand + 1) % buckets;
+		for (k = by_number[hand]; k && chosen < most; k = k->next_by_number) {
+			if (k->has_mark && !k->was_used) {
+				k->has_mark = 0;
+				k->is_given_up = 1;
+				numbers[chosen++] = k->number;
+			}
+			k->was_used = 0;
+		}
+	}
+	return chosen;
+}
+
+/* What was given up, and what was seen by it, is believed no longer. */
+static void become_blind(struct known *k)
+{
+	struct known *above = k->follows_parent ? find(k->parent) : NULL;
+
+	if (k->is_blind || (!k->is_given_up && !(above && above->is_given_up)))
+		return;
+	k->is_blind = 1;
+	count_blind(1);
+	suspect(k, FUSECOPY_ATTRIBUTES | FUSECOPY_PAGES);
+}
+
+static void forget_choice(struct known *k)
+{
+	k->is_given_up = 0;
+}
+
+static void each(void (*visit)(struct known *))
+{
+	for (size_t n = 0; n < buckets; n++)
+		for (struct known *k = by_number[n]; k; k = k->next_by_number)
+			visit(k);
+}
+
+/* Names are asked anew by an epoch; without epochs the server does it (filesystem/watching.py). */
+void fusecopy_give_up_marks(size_t most)
+{
+	struct fusecopy_watch *watch = fusecopy_get_watch();
+	uint64_t *numbers = calloc(most, sizeof(*numbers));
+	struct fusecopy_use use;
+	size_t chosen = 0;
+
+	if (!numbers)
+		return;
+	pthread_mutex_lock(&lock);
+	if (buckets)
+		chosen = choose(numbers, most);
+	each(become_blind);
+	each(forget_choice);
+	watch->marks -= chosen;
+	watch->given_up += chosen;
+	note_renamed();
+	pthread_mutex_unlock(&lock);
+	fusecopy_notice_epoch();
+	for (size_t n = 0; n < chosen; n++)
+		if (fusecopy_begin_use(&use, numbers[n])) {
+			fusecopy_unmark(use.descriptor);
+			fusecopy_end_use(&use);
+		}
+	free(numbers);
+	fusecopy_watch_wake();
+}
+
+void fusecopy_see_again(struct fusecopy_key key, int has_mark)
+{
+	struct fusecopy_watch *watch = fusecopy_get_watch();
+	struct known *k, *above;
+
+	pthread_mutex_lock(&lock);
+	k = find_key(key);
+	above = k && k->follows_parent ? find(k->parent) : NULL;
+	if (k && k->is_blind && (has_mark || (above && !above->is_blind))) {
+		k->is_blind = 0;
+		count_blind(-1);
+		watch->marks += has_mark && !k->has_mark;
+		k->has_mark |= has_mark;
+	}
+	pthread_mutex_unlock(&lock);
 }
 
 /* ---- OPEN ---------------------------------------------------------------------------------------------- */

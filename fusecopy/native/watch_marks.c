@@ -23,6 +23,9 @@
 #define CHANGES (FAN_MODIFY | FAN_ATTRIB | FAN_CLOSE_WRITE)
 #define NAMES (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO | FAN_ONDIR)
 
+/* Of all marks such a part is given up at once. */
+#define GIVEN_UP 8
+
 /* With more of them, what is below the last goes unseen. */
 #define DEVICES 64
 
@@ -99,14 +102,25 @@ static int mark_descriptor(int group, unsigned int flags, uint64_t mask, int des
 	return fanotify_mark(group, flags, mask, AT_FDCWD, path) < 0 ? -errno : 0;
 }
 
-/* Of a file with several names, or of a directory with what is in it. */
+/* Of a file with several names, or of a directory with what is in it. Where there are too many marks, those of others
+ * make room. */
 static int mark_one(const struct device *device, int descriptor, const struct stat *st)
 {
 	uint64_t mask = S_ISDIR(st->st_mode) ? CHANGES | NAMES | FAN_EVENT_ON_CHILD : CHANGES;
+	size_t part = most_marks / GIVEN_UP + 1;
+	int error;
 
-	if (fusecopy_get_watch()->marks >= most_marks)
-		return noted(-ENOSPC);
-	return noted(mark_descriptor(device->group, FAN_MARK_ADD, mask, descriptor));
+	if (fusecopy_get_watch()->marks >= most_marks) {
+		noted(-ENOSPC);
+		fusecopy_give_up_marks(part);
+	}
+	error = mark_descriptor(device->group, FAN_MARK_ADD, mask, descriptor);
+	if (error == -ENOSPC) {
+		noted(error);
+		fusecopy_give_up_marks(part);
+		error = mark_descriptor(device->group, FAN_MARK_ADD, mask, descriptor);
+	}
+	return noted(error);
 }
 
 static int needs_mark(const struct device *device, const struct stat *st)
@@ -231,19 +245,6 @@ static const struct device *watch_device(int descriptor, const struct stat *st, 
 	return device;
 }
 
-int fusecopy_watch_before(int descriptor, const struct stat *st)
-{
-	const struct device *device;
-	int is_new;
-
-	if (!fusecopy_get_watch()->watches)
-		return 0;
-	device = watch_device(descriptor, st, &is_new);
-	if (device && needs_mark(device, st))
-		is_new |= mark_one(device, descriptor, st) == 0;
-	return is_new;
-}
-
 /* ---- handles ------------------------------------------------------------------------------------------- */
 
 static uint64_t mixed(uint64_t hash, uint64_t value)
@@ -286,12 +287,39 @@ static int handle_of(int descriptor, struct file_handle *handle)
 	return result;
 }
 
-struct fusecopy_mark fusecopy_mark(int descriptor)
+static int key_of(const struct device *device, int descriptor, struct fusecopy_key *key)
 {
 	union {
 		struct file_handle handle;
 		char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 	} of;
+
+	if (handle_of(descriptor, &of.handle) < 0)
+		return 0;
+	*key = fusecopy_key_of(&device->fsid, &of.handle);
+	return 1;
+}
+
+int fusecopy_watch_before(int descriptor, const struct stat *st)
+{
+	const struct device *device;
+	struct fusecopy_key key;
+	int is_new, is_marked = 0;
+
+	if (!fusecopy_get_watch()->watches)
+		return 0;
+	device = watch_device(descriptor, st, &is_new);
+	if (!device || device->how != BY_DIRECTORY)
+		return is_new;
+	if (needs_mark(device, st))
+		is_marked = mark_one(device, descriptor, st) == 0;
+	if (fusecopy_get_watch()->blind && key_of(device, descriptor, &key))
+		fusecopy_see_again(key, is_marked);
+	return is_new || is_marked;
+}
+
+struct fusecopy_mark fusecopy_mark(int descriptor)
+{
 	struct fusecopy_mark mark = { .is_blind = 1 };
 	const struct device *device;
 	struct stat st;
@@ -300,9 +328,8 @@ struct fusecopy_mark fusecopy_mark(int descriptor)
 	if (fstat(descriptor, &st) < 0)
 		return mark;
 	device = watch_device(descriptor, &st, &is_new);
-	if (!device || device->how == UNSEEN || handle_of(descriptor, &of.handle) < 0)
+	if (!device || device->how == UNSEEN || !key_of(device, descriptor, &mark.key))
 		return mark;
-	mark.key = fusecopy_key_of(&device->fsid, &of.handle);
 	mark.is_blind = 0;
 	if (needs_mark(device, &st))
 		mark.is_blind = !(mark.has_mark = mark_one(device, descriptor, &st) == 0);

@@ -21,6 +21,7 @@ class Seen:
         known: inodes that the kernel knows.
         blind: those of them whose changes go unseen.
         marks: directories and files that are marked one by one.
+        given_up: marks that made room for others.
         errno: why the last mark was refused; 0 if none was.
     """
 
@@ -31,6 +32,7 @@ class Seen:
     known: int
     blind: int
     marks: int
+    given_up: int
     errno: int
 
 
@@ -44,11 +46,12 @@ def begin(seconds: float, marks: int) -> int:
 def seen() -> Seen:
     """The counts by now."""
     w = lib.fusecopy_get_watch()
-    return Seen(w.events, w.foreign, w.notices, w.overflows, w.known, w.blind, w.marks, w.error)
+    return Seen(w.events, w.foreign, w.notices, w.overflows, w.known, w.blind, w.marks, w.given_up, w.error)
 
 
 def read() -> bool:
-    """Read events until there is something new to tell of (an overflow, the first or last that is blind).
+    """Read events until there is something new to tell of (an overflow, marks given up, the
+    first or last that is blind).
     False at the end. Blocks; for one thread."""
     return bool(lib.fusecopy_watch_read())
 

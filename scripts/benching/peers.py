@@ -78,6 +78,7 @@ PEERS = (
     _ours("fusecopy", "-o", "allow_other"),
     _ours("fusecopy:private"),
     _ours("fusecopy:kernel_cache", "-o", "allow_other,kernel_cache"),
+    _ours("fusecopy:exclusive", "-o", "allow_other", "--exclusive"),
     _ours("fusecopy:coherent", "-o", "allow_other", "--coherent"),
     _ours("fusecopy:passthrough", "-o", "allow_other", "--passthrough"),
     _ours("fusecopy:declines", "-o", "allow_other", "--decline", "eopnotsupp", offloads=False),

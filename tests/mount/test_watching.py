@@ -1,19 +1,22 @@
 """By default the mount sees what others do to the backing: the kernel's long beliefs are taken back."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from fusecopy.dispatch.records import Coherence
+from fusecopy.dispatch.records import Coherence, Record
 from tests import loopfs
 from tests.conftest import require
+from tests.faulty.few_marks import MARKS
 from tests.mount.ordinary import AS_NOBODY, nobodys_mount
 from tests.mounted import FUSECOPY, Mounted, mounted
 
@@ -23,6 +26,8 @@ TURNS = int(os.environ.get("FUSECOPY_TEST_TURNS", "150"))
 SEED = int(os.environ.get("FUSECOPY_TEST_SEED", "1"))
 
 ROOT = Path(__file__).parents[2]
+
+FEW_MARKS = ROOT / "tests/faulty/few_marks.py"
 
 QUEUE = 16384
 """Events that the kernel keeps for one group (fs.fanotify.max_queued_events)."""
@@ -212,3 +217,101 @@ def as_nobody(command: str) -> str:
     done = subprocess.run([*AS_NOBODY, "sh", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_with_too_few_marks_the_rest_is_believed_for_a_second(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """And it is said, and so is when all is seen again."""
+    require("fuse", "root", "loop")
+    with _filesystem("overlay", request, tmp_path) as filesystem:
+        backing = filesystem / "served"
+        directories = [backing / f"d{n}" for n in range(5 * MARKS)]
+        for directory in directories:
+            directory.mkdir(parents=True)
+            (directory / "f").write_bytes(b"one")
+        with mounted(backing, prefix=(sys.executable, str(FEW_MARKS))) as mount:
+            for directory in directories:
+                assert (mount.path / directory.name / "f").read_bytes() == b"one"
+                assert not (mount.path / directory.name / "new").exists()
+            for directory in directories:
+                (directory / "g").write_bytes(b"two and more")
+                (directory / "g").rename(directory / "f")
+                (directory / "new").touch()
+            assert re.fullmatch(r"watched, timeouts 1 s for \d+ inodes", mount.attribute("coherence"))
+            _await(lambda: all((mount.path / one.name / "new").exists() for one in directories))
+            for directory in directories:
+                assert (mount.path / directory.name / "f").read_bytes() == b"two and more"
+            for directory in directories:
+                shutil.rmtree(mount.path / directory.name)
+            _await(lambda: mount.attribute("coherence") == "watched")
+            said = mount.records_until(lambda records: "All changes are seen again." in _causes(records))
+            assert any("more are in use than may be watched" in cause for cause in _causes(said))
+
+
+def _causes(found: list[Record]) -> list[str]:
+    return [record.cause for record in found if isinstance(record, Coherence)]
+
+
+def _await(done: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Ask again and again, for at most `seconds`."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+
+
+def test_a_directory_that_may_not_be_read_is_believed_for_a_second(btrfs: Path) -> None:
+    with nobodys_mount(btrfs) as mount:
+        hidden = mount.backing / "hidden"
+        hidden.mkdir(mode=0o711)
+        hidden.chmod(0o711)
+        (hidden / "f").write_bytes(b"one")
+        assert as_nobody(f"cat {mount.path}/hidden/f") == "one"
+        assert "timeouts 1 s for" in as_nobody(f"{FUSECOPY} status {mount.path}")
+        said = mount.records_until(lambda records: bool(_causes(records)))
+        assert "may not read" in _causes(said)[0]
+        (hidden / "f").write_bytes(b"two and more")
+        _await(lambda: as_nobody(f"cat {mount.path}/hidden/f") == "two and more")
+
+
+def test_what_sends_no_events_is_believed_for_a_second(btrfs: Path, tmp_path: Path) -> None:
+    """Another mount of FUSE as the backing; all of it, so the whole mount says so."""
+    require("fuse")
+    backing, between = btrfs / tmp_path.name, tmp_path / "between"
+    backing.mkdir()
+    (backing / "f").write_bytes(b"one")
+    with mounted(backing, mountpoint=between), mounted(between) as mount:
+        assert mount.attribute("coherence") == "timeouts 1 s"
+        assert (mount.path / "f").read_bytes() == b"one"
+        said = mount.records_until(lambda records: bool(_causes(records)))
+        assert "does not tell all" in _causes(said)[0]
+        (backing / "f").write_bytes(b"two and more")
+        _await(lambda: (mount.path / "f").read_bytes() == b"two and more")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--exclusive"], "none"), (["--coherent"], "timeouts 0 s"), (["-o", "timeout=5"], "timeouts 5 s")],
+)
+def test_status_says_what_is_in_force(btrfs: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    require("fuse")
+    backing = btrfs / tmp_path.name
+    backing.mkdir()
+    with mounted(backing, *words) as mount:
+        assert mount.attribute("coherence") == said
+        status = subprocess.run([FUSECOPY, "status", mount.path], capture_output=True, text=True, timeout=60)
+        assert f"coherence   {said}\n" in status.stdout
+
+
+def test_a_thousand_directories_of_an_ordinary_user_are_watched(btrfs: Path) -> None:
+    with nobodys_mount(btrfs) as mount:
+        for n in range(1000):
+            (mount.backing / f"d{n}").mkdir()
+        assert as_nobody(f"ls {mount.path}/* | wc -l").strip() == "1999"
+        assert "coherence   watched\n" in as_nobody(f"{FUSECOPY} status {mount.path}")
+        for n in range(1000):
+            (mount.backing / f"d{n}" / "f").touch()
+        assert (
+            as_nobody(f"{FUSECOPY} status {mount.path} >/dev/null; ls {mount.path}/*/f | wc -l").strip()
+            == "1000"
+        )
