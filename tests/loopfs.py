@@ -57,3 +57,14 @@ def mount(point: Path, *what: str) -> Iterator[Path]:
     finally:
         run("umount", point)
         point.rmdir()
+
+
+@contextmanager
+def stacked(point: Path, below: Path) -> Iterator[Path]:
+    """An overlayfs of new directories in `below`, mounted on a new directory `point`."""
+    layers = [below / name for name in ("lower", "upper", "work")]
+    for layer in layers:
+        layer.mkdir()
+    options = ",".join(f"{layer.name}dir={layer}" for layer in layers)
+    with mount(point, "-t", "overlay", "-o", options, "none") as top:
+        yield top

@@ -107,6 +107,15 @@ def test_ext4_copies(ext4: Path) -> None:
 
 
 @pytest.mark.root
+def test_a_stacked_filesystem_proves_nothing(tmp_path: Path, sharing_backing: Path) -> None:
+    with loopfs.stacked(tmp_path / "stacked", sharing_backing) as top:
+        found = findings(top)
+        assert found["FIEMAP"] == ("limited", "tells no places on a device")
+        assert found["copy_file_range"] == ("limited", "works")
+        assert found["dedupe"] == ("limited", "FIDEDUPERANGE works")
+
+
+@pytest.mark.root
 def test_ramfs_proves_nothing(tmp_path: Path) -> None:
     with loopfs.mount(tmp_path / "ramfs", "-t", "ramfs", "none") as point:
         found = findings(point)

@@ -266,6 +266,32 @@ def test_no_fiemap(tmp_path: Path, btrfs: Path) -> None:
         assert (code, "lie on two filesystems" in err) == (Exit.NOT_SHARED, True)
 
 
+@pytest.mark.root
+def test_a_stacked_filesystem_proves_nothing(tmp_path: Path, sharing_backing: Path) -> None:
+    """It answers, with places on the device below."""
+    with loopfs.stacked(tmp_path / "stacked", sharing_backing) as top:
+        (top / "a").write_bytes(noise(4 * BLOCK))
+        loopfs.run("cp", top / "a", top / "b")
+        for other in (top / "b", sharing_backing / "upper" / "b"):
+            result = found(Exit.NOT_SHARED, top / "a", other)
+            assert (result["proof"], result["unprovable"]) == ("unprovable", 4 * BLOCK)
+            assert result["reason"] == "the filesystem does not tell where on a device files lie"
+
+
+def test_another_piece_of_a_compressed_extent_is_not_shared(btrfs: Path) -> None:
+    directory, half = btrfs / "pieces-verify", 16 * BLOCK
+    directory.mkdir()
+    loopfs.run("chattr", "+c", directory)
+    words = b"".join(b"%07d and again " % number for number in range(20000))
+    with pair(directory, words[: 2 * half]) as files:
+        calls.clone_range(files.source, half, half, files.destination, 0)
+        result = found(Exit.NOT_SHARED, files.source_name, files.destination_name)
+        assert table(result) == [(0, 16, "not shared")]
+        span = f"{half}:0:{half}"
+        result = found(Exit.OK, "--range", span, files.source_name, files.destination_name)
+        assert table(result) == [(0, 16, "shared")]
+
+
 def test_empty_file(btrfs: Path) -> None:
     with pair(btrfs, noise(BLOCK)) as files:
         assert verify(files.source_name, files.destination_name)[0] == Exit.OK

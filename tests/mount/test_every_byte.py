@@ -41,10 +41,7 @@ def backing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         if kind != "stacked":
             yield filesystem
             return
-        for name in ("lower", "upper", "work"):
-            (filesystem / name).mkdir()
-        layers = ",".join(f"{name}dir={filesystem / name}" for name in ("lower", "upper", "work"))
-        with loopfs.mount(tmp_path / kind, "-t", "overlay", "-o", layers, "none") as place:
+        with loopfs.stacked(tmp_path / kind, filesystem) as place:
             yield place
 
 
