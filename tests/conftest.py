@@ -7,11 +7,14 @@ calls require(). What is missing skips the test and is named, or fails it where 
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from fusecopy import io_uring
 from tests import loopfs
+from tests.mounted import TRANSPORT
 
 TRACEPOINT = Path("/sys/kernel/tracing/events/fuse/fuse_request_send/enable")
 SECCOMP_ACTIONS = Path("/proc/sys/kernel/seccomp/actions_avail")
@@ -38,12 +41,30 @@ def _has_seccomp() -> bool:
     return SECCOMP_ACTIONS.exists() and "user_notif" in SECCOMP_ACTIONS.read_text().split()
 
 
+def _has_io_uring() -> bool:
+    """Requests may come by io_uring: the switch for it is there, and ours to set."""
+    return os.access(io_uring.SWITCH, os.W_OK)
+
+
+@contextmanager
+def switched(to: str) -> Iterator[None]:
+    """Set the machine's switch for requests by io_uring (Y or N) while the context lasts."""
+    require("io_uring")
+    before = io_uring.SWITCH.read_text()
+    io_uring.SWITCH.write_text(to)
+    try:
+        yield
+    finally:
+        io_uring.SWITCH.write_text(before)
+
+
 CAPABILITIES: dict[str, Callable[[], bool]] = {
     "fuse": _has_fuse,
     "root": _has_root,
     "loop": _has_loop,
     "tracefs": _has_tracefs,
     "seccomp": _has_seccomp,
+    "io_uring": _has_io_uring,
 }
 
 
@@ -63,6 +84,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if "slow" in names and "slow" not in item.config.option.markexpr:
         pytest.skip("slow; run with -m slow")
     require(*(name for name in names if name in CAPABILITIES))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _whole_run_by_io_uring() -> Iterator[None]:
+    """In a run with FUSECOPY_TEST_TRANSPORT=io_uring all mounts are to come by it."""
+    if TRANSPORT:
+        with switched("Y"):
+            yield
+    else:
+        yield
 
 
 def _session_filesystem(kind: str, factory: pytest.TempPathFactory) -> Iterator[Path]:

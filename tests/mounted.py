@@ -24,6 +24,9 @@ READY_SECONDS = 30.0
 
 NATIVE_LANE = os.environ.get("FUSECOPY_TEST_NATIVE_LANE") != "off"
 """Whether mounts of tests answer natively what may be; else Python answers everything, and the same holds."""
+TRANSPORT = os.environ.get("FUSECOPY_TEST_TRANSPORT", "")
+"""`io_uring`: that is how the requests of tests' mounts come; conftest switches it on for the whole run."""
+
 END_SECONDS = 30.0
 
 SUSPICIOUS = re.compile(
@@ -139,7 +142,7 @@ def mounted(
         point.chmod(0o777)
         log, errors = Path(scratch) / "log.jsonl", Path(scratch) / "stderr"
         lane = [] if NATIVE_LANE else ["--no-native-lane"]
-        options = ["-f", "--log", str(log), *lane, *arguments]
+        options = ["-f", "--log", str(log), *lane, *_transport(arguments), *arguments]
         command = [*prefix, FUSECOPY, "mount", *options, str(backing), str(point)]
         with errors.open("wb") as stderr:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
@@ -150,6 +153,14 @@ def mounted(
         finally:
             _end(mount)
         _check(mount, errors.read_text(errors="replace"))
+
+
+def _transport(arguments: Sequence[str]) -> list[str]:
+    """Where a test asks for neither way, what the whole run is about."""
+    words = {word for argument in arguments for word in argument.split(",")}
+    if TRANSPORT and not words & {"io_uring", "no-io_uring"}:
+        return ["-o", TRANSPORT]
+    return []
 
 
 def _await_ready(process: "subprocess.Popen[bytes]", errors: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusecopy import mounts, remounting, running
+from fusecopy import io_uring, mounts, remounting, running
 from fusecopy.cli import inherited, options
 from fusecopy.cli.arguments import NAME
 from fusecopy.cli.daemon import log_to, run_in_background
@@ -77,7 +77,8 @@ def command(
 
     Returns once the mount answers. Then copy inside it, and read what carried each copy with
     `fusecopy log MOUNTPOINT`. Options of -o: libfuse's (allow_other, ro, ...), noatime, strict,
-    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, exclusive, kernel_cache, passthrough, and
+    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, exclusive, kernel_cache, passthrough,
+    io_uring (fail where requests cannot come that way), no-io_uring (even where they can), and
     timeout=SECONDS for which the kernel may believe names, attributes and listings. By default
     the backing is watched, and what others change in it is asked anew.
     """
@@ -113,6 +114,7 @@ def start(
         _check_passthrough(own)
     if "nosymfollow" in own:
         _check_root("nosymfollow", "nosymfollow is for root: fusermount3 does not know it")
+    _check_io_uring(own)
     _check_coherence(own)
     config = _config(backing, mountpoint, own, asked.forwarded)
     _warn_of_others(config)
@@ -229,6 +231,7 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         max_read=_max_read(own),
         nosymfollow="nosymfollow" in own,
         native_lane="no-native-lane" not in own,
+        io_uring=False if "no-io_uring" in own else ("io_uring" in own or None),
     )
 
 
@@ -331,7 +334,7 @@ def _checked_mountpoint(mountpoint: str, backing: str, replace: bool) -> str:
     try:
         os.scandir(path).close()
     except OSError as error:
-        if error.errno != errno.ENOTCONN:
+        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
             raise MountPointError(f"{mountpoint}: {error.strerror}", "name an existing directory") from error
         if not replace:
             raise StaleMountError(
@@ -399,6 +402,17 @@ def _check_passthrough(own: Given) -> None:
             "noatime and passthrough exclude each other: the kernel opens the backing's files as the program"
             " did",
             "leave one of them out, or mount the backing's filesystem with noatime",
+        )
+
+
+def _check_io_uring(own: Given) -> None:
+    if "io_uring" not in own:
+        return
+    if "no-io_uring" in own:
+        raise UsageError("io_uring and no-io_uring exclude each other", "leave one of them out")
+    if lacking := io_uring.lacking():
+        raise FuseUnavailableError(
+            f"requests cannot come by io_uring: {lacking}", "or mount without -o io_uring"
         )
 
 

@@ -33,6 +33,8 @@ OWN_FLAGS = {
     "passthrough",
     "nosymfollow",
     "remount",
+    "io_uring",
+    "no-io_uring",
 }
 FOR_MOUNT = {
     "user",

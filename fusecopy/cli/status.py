@@ -12,7 +12,7 @@ from fusecopy.cli.format import size
 from fusecopy.observe import opcodes
 from fusecopy.terminal import say
 
-TOLD = ("backing", "pid", "log", "policy", "coherence", "passthrough")
+TOLD = ("backing", "pid", "log", "policy", "coherence", "passthrough", "transport")
 
 
 @click.command()

@@ -61,6 +61,8 @@ class Header(msgspec.Struct, frozen=True, tag="header"):
     backing_b64: str | None = None
     mount_b64: str | None = None
     coherence: str = ""
+    transport: str = "/dev/fuse"
+    transport_reason: str = ""
 
 
 class Copy(msgspec.Struct, frozen=True, tag="copy", kw_only=True, gc=False):

@@ -7,7 +7,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from fusecopy import asking, mounts, running
+from fusecopy import asking, io_uring, mounts, running
 from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Header
 from fusecopy.doctor.findings import Finding, State, refused, version
@@ -40,6 +40,7 @@ def examine() -> list[Finding]:
         _fusermount3(),
         _user_allow_other(),
         _open_files(),
+        _requests(),
     ]
 
 
@@ -121,6 +122,13 @@ def _user_allow_other() -> Finding:
         return Finding("user_allow_other", State.OK, "set", "users may mount with allow_other")
     meaning = "only root's mounts are for others"
     return Finding("user_allow_other", State.LIMITED, "not set", meaning)
+
+
+def _requests() -> Finding:
+    """Which way a mount made now gets its requests."""
+    if lacking := io_uring.lacking():
+        return Finding("requests", State.LIMITED, "by /dev/fuse", lacking)
+    return Finding("requests", State.OK, "by io_uring", "each at about half the price")
 
 
 def _open_files() -> Finding:

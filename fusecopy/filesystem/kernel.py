@@ -126,6 +126,13 @@ def fiemap(fd: int, map_: memoryview, extents: int) -> int:
     return -int(lib.fusecopy_fiemap(fd, ffi.from_buffer(map_), extents))
 
 
+def run_anywhere() -> None:
+    """Have this thread, and those that it starts, run on any processor: one that was started while a request
+    by io_uring is served is bound to that request's (libfuse/uring.c)."""
+    with suppress(OSError):  # none of those is ours any more
+        os.sched_setaffinity(0, os.sched_getaffinity(os.getpid()))
+
+
 def set_umask(mask: int) -> None:
     """Give this thread, and those that it starts, a umask; other threads keep theirs."""
     _check(lib.fusecopy_umask(mask))

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyfuse3
@@ -39,6 +39,7 @@ from fusecopy.filesystem.operations import Filesystem, Operations
 from fusecopy.filesystem.ownmount import OwnMount
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.policy import Policy, parse
+from fusecopy.filesystem.transport import Transport
 from fusecopy.filesystem.trees import Trees
 from fusecopy.filesystem.watching import Watching
 from fusecopy.native import callers
@@ -86,6 +87,7 @@ class Config:
         max_read: bytes of the largest READ, 0 for no limit.
         nosymfollow: have the kernel follow no symbolic links in it (root).
         native_lane: answer natively what may be; off in tests of what Python answers.
+        io_uring: have requests come by io_uring, or not; None: where it is on.
     """
 
     backing: str
@@ -102,6 +104,7 @@ class Config:
     native_lane: bool
     max_read: int = 0
     nosymfollow: bool = False
+    io_uring: bool | None = None
 
 
 class DeferredLog:
@@ -151,6 +154,7 @@ class Server:
         self._recorded: Path | None = None
         self._log = DeferredLog()
         self._watching = Watching(config.watched, config.exclusive, config.timeout, self._log.put)
+        self._transport = Transport(config.io_uring)
         self._inodes = InodeTable(_open_backing(config.backing), _descriptor_limit(), config.timeout)
         self._watching.names = self._inodes.names
         self._files = OpenFiles()
@@ -223,6 +227,7 @@ class Server:
             self._config.passthrough,
             self._config.max_read,
             self._config.native_lane,
+            self._transport.processors,
         )
         self._mount = OwnMount(self._config.mountpoint)
         self._undispatched.device = self._mount.device
@@ -272,6 +277,7 @@ class Server:
         mount = mounts.at(self._config.mountpoint)
         if mount and self._config.nosymfollow:
             remounting.change(mount, {"nosymfollow"}, whole=False)
+        self._transport.check(self._config.mountpoint)
         self._record()
         self._log.begin(Writer(self._config.log.path, self._header(), claimed=self._config.log.descriptor))
         self._watching.report_blind()
@@ -318,6 +324,7 @@ class Server:
             "policy": lambda: str(self._copies.policy),
             "coherence": self._watching.caught_up,
             "passthrough": lambda: "yes" if self._config.passthrough else "no",
+            "transport": self._transport.describe,
             "stats": self._stats,
         }
 
@@ -339,6 +346,7 @@ class Server:
                 "rewritten": totals.rewritten if totals else 0,
                 "lost": writer.lost if writer else 0,
                 "requests": serving.connection().requests,
+                "rings": asdict(serving.ring_state()),
                 "lanes": serving.connection().lanes,
                 "ledger": self._undispatched.ledger(serving.connection().requests),
             }
@@ -375,6 +383,8 @@ class Server:
             backing_b64=backing_b64,
             mount_b64=point_b64,
             coherence=self._watching.state(),
+            transport=self._transport.way,
+            transport_reason=self._transport.why,
         )
 
 

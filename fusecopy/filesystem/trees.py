@@ -93,6 +93,7 @@ class _Job:
     def run(self) -> None:
         """Build it and give it its name; a thread of its own, because it takes on the caller's rights."""
         try:
+            kernel.run_anywhere()
             kernel.set_umask(0)  # the modes are those of the source
             assume(self.rights)
             self._build(TEMPORARY + secrets.token_hex(8).encode())

@@ -1,14 +1,14 @@
 /*
- * What a libfuse before 3.17 has no words for: flags in the reply to INIT.
- *
- * It is amended on its way to the kernel, by the session's own hook for writing replies (fuse_session_custom_io).
- * From 3.17 on libfuse says all of it itself, and nothing here is needed.
+ * What libfuse has no words for: flags in the reply to INIT. It is amended on its way to the kernel, by the session's
+ * own hook for writing replies (fuse_session_custom_io). A libfuse before 3.17 does not know passthrough, and one from
+ * 3.18 on agrees to io_uring only with rings of its own.
  */
 
 #include "compat.h"
 
 #include "fuse.h"
 #include "request.h"
+#include "uring.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
@@ -26,6 +26,9 @@ struct backing_map {
 #define BACKING_CLOSE _IOW(229, 2, uint32_t)
 
 static int device;
+static int amends;
+static uint64_t init_unique;
+static uint32_t kernel_flags, kernel_flags2;
 
 /* ---- backing files ----------------------------------------------------------------------------------- */
 
@@ -51,12 +54,19 @@ int fusecopy_send_notice(const struct iovec *iov, int count)
 	return writev(device, iov, count) < 0 ? -errno : 0;
 }
 
-#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+/* ---- flags -------------------------------------------------------------------------------------------- */
 
 void fusecopy_see_init(const struct fuse_in_header *in)
 {
-	(void)in;
+	const struct fuse_init_in *init = (const struct fuse_init_in *)(in + 1);
+
+	init_unique = in->unique;
+	kernel_flags = init->flags;
+	if (in->len >= sizeof(*in) + sizeof(*init) && init->flags & FUSE_INIT_EXT)
+		kernel_flags2 = init->flags2;
 }
+
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
 
 void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection)
 {
@@ -68,10 +78,9 @@ void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *conn
 	}
 }
 
-void fusecopy_amend_init(struct fuse_session *se, int fd)
+static void amend(struct fuse_init_out *init)
 {
-	(void)se;
-	device = fd;
+	(void)init;
 }
 
 #else
@@ -79,20 +88,7 @@ void fusecopy_amend_init(struct fuse_session *se, int fd)
 /* No file system that is stacked itself may be the backing, but one may be stacked on the mount. */
 #define MAX_STACK_DEPTH 1
 
-static int amends;
-static uint64_t init_unique;
-static uint32_t kernel_flags, kernel_flags2;
 static uint32_t more_flags, more_flags2;
-
-void fusecopy_see_init(const struct fuse_in_header *in)
-{
-	const struct fuse_init_in *init = (const struct fuse_init_in *)(in + 1);
-
-	init_unique = in->unique;
-	kernel_flags = init->flags;
-	if (in->len >= sizeof(*in) + sizeof(*init) && init->flags & FUSE_INIT_EXT)
-		kernel_flags2 = init->flags2;
-}
 
 void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection)
 {
@@ -113,14 +109,23 @@ static void amend(struct fuse_init_out *init)
 		init->unused[0] = MAX_STACK_DEPTH; /* max_stack_depth, since 7.40 */
 }
 
+#endif
+
 static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 {
 	const struct fuse_out_header *out = iov[0].iov_base;
+	const int is_init = count == 2 && out->error == 0 && out->unique == init_unique;
+	ssize_t written;
 
 	(void)userdata;
-	if (count == 2 && out->error == 0 && out->unique == init_unique)
+	if (is_init) {
 		amend(iov[1].iov_base);
-	return writev(fd, iov, count);
+		fusecopy_uring_agree(kernel_flags2, iov[1].iov_base);
+	}
+	written = writev(fd, iov, count);
+	if (is_init && written > 0)
+		fusecopy_uring_begin(fd);
+	return written;
 }
 
 static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
@@ -137,5 +142,3 @@ void fusecopy_amend_init(struct fuse_session *se, int fd)
 	device = fd;
 	amends = fuse_session_custom_io(se, &io, fd) == 0;
 }
-
-#endif

@@ -1,4 +1,4 @@
-/* What a libfuse before 3.17 has no words for (compat.c). */
+/* What libfuse has no words for (compat.c). */
 
 #ifndef FUSECOPY_COMPAT_H
 #define FUSECOPY_COMPAT_H

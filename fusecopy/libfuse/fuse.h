@@ -71,4 +71,7 @@ struct fusecopy_statx_out {
 #define FUSECOPY_FLAGS2_PASSTHROUGH (1U << 5)
 #define FUSECOPY_OPEN_PASSTHROUGH (1U << 7)
 
+/* FUSE_OVER_IO_URING is bit 41, in protocol 7.42. */
+#define FUSECOPY_FLAGS2_OVER_IO_URING (1U << 9)
+
 #endif

@@ -18,6 +18,7 @@
 #include "python.h"
 #include "request.h"
 #include "session.h"
+#include "uring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -102,7 +103,10 @@ static void give_away(uint64_t value)
 
 void fusecopy_make_way(void)
 {
-	give_away(mine | BUSY);
+	if (fusecopy_on_ring())
+		fusecopy_uring_make_way();
+	else
+		give_away(mine | BUSY);
 }
 
 int fusecopy_keep_turn(void)
@@ -209,10 +213,13 @@ static int may_wait(void)
 	return waiting + coming > 0 || threads - waiting <= 1;
 }
 
+/* Who serves a ring holds up nobody. */
 int fusecopy_begin_waiting(int kind)
 {
 	int begun;
 
+	if (fusecopy_on_ring())
+		return 1;
 	pthread_mutex_lock(&lock);
 	begun = may_wait() && fusecopy_begin_kind(kind);
 	pthread_mutex_unlock(&lock);
@@ -221,6 +228,8 @@ int fusecopy_begin_waiting(int kind)
 
 void fusecopy_end_waiting(int kind)
 {
+	if (fusecopy_on_ring())
+		return;
 	pthread_mutex_lock(&lock);
 	fusecopy_end_kind(kind);
 	pthread_mutex_unlock(&lock);
@@ -259,6 +268,7 @@ static void end_loop(void)
 	pthread_cond_broadcast(&overseer_is_needed);
 	pthread_mutex_unlock(&lock);
 	(void)!write(stop_event, &one, sizeof(one));
+	fusecopy_uring_end();
 	fusecopy_end_handing_over();
 }
 

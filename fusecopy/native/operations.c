@@ -22,6 +22,7 @@
 #include "python.h"
 #include "request.h"
 #include "shared.h"
+#include "uring.h"
 #include "watch.h"
 
 #include <errno.h>
@@ -212,4 +213,9 @@ void fusecopy_serve(void)
 	static const struct fusecopy_server server = { .kind = kind_of, .serve = serve };
 
 	fusecopy_receive_and_serve(&server);
+}
+
+void fusecopy_serve_ring(unsigned int queue)
+{
+	fusecopy_uring_receive_and_serve(queue, serve);
 }

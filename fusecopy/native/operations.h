@@ -40,4 +40,7 @@ const struct fusecopy_operation *fusecopy_operation(uint32_t opcode);
 /* Run by the loop's threads: serve requests as long as there are any. */
 void fusecopy_serve(void);
 
+/* The same by io_uring, each for one entry of a queue (uring.c). */
+void fusecopy_serve_ring(unsigned int queue);
+
 #endif

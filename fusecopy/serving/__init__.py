@@ -19,6 +19,7 @@ from fusecopy.serving.operations import (
     RequestContext,
     SetattrFields,
 )
+from fusecopy.serving.rings import RingState, ring_state
 from fusecopy.serving.session import (
     Connection,
     backing_close,
@@ -46,6 +47,7 @@ __all__ = [
     "Opened",
     "Operations",
     "RequestContext",
+    "RingState",
     "SetattrFields",
     "Thread",
     "allow_clones",
@@ -57,6 +59,7 @@ __all__ = [
     "look",
     "main",
     "proving",
+    "ring_state",
     "settle",
     "versions",
 ]

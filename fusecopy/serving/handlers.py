@@ -5,6 +5,7 @@ from typing import Protocol
 from fusecopy.native._native import ffi
 from fusecopy.serving.answers import Task, answer
 from fusecopy.serving.operations import Operations
+from fusecopy.serving.rings import Rings
 
 
 class Dispatcher(Protocol):
@@ -13,10 +14,12 @@ class Dispatcher(Protocol):
     Attributes:
         tasks: what serves each opcode.
         operations: behind them.
+        rings: the threads that serve requests by io_uring.
     """
 
     tasks: dict[int, Task]
     operations: Operations
+    rings: Rings
 
     def crowded(self) -> bool:
         """There is no spare thread left; whether one was started."""
@@ -39,3 +42,8 @@ def on_left(request: "ffi.CData") -> None:
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def on_crowded() -> bool:
     return _session.crowded()
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def on_short_handed(queue: int) -> None:
+    _session.rings.add(queue)

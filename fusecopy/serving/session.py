@@ -20,6 +20,7 @@ from fusecopy.native._native import ffi, lib
 from fusecopy.serving import handlers
 from fusecopy.serving.answers import Answers
 from fusecopy.serving.operations import Operations
+from fusecopy.serving.rings import Rings
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,9 @@ class _Settings(pyfuse3.Operations):
 class _Session:
     """The running session: its tasks and its threads."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, rings: Rings) -> None:
         self.operations = operations
+        self.rings = rings
         self.tasks = Answers(operations).tasks()
         self._lock = threading.Lock()
         self._serving: set[threading.Thread] = set()
@@ -74,6 +76,7 @@ class _Session:
         followers = threading.Thread(target=afterwards.follow, args=(self.operations,), name="afterwards")
         followers.start()
         self.crowded()
+        await self.rings.begin()
         try:
             yield
         finally:
@@ -81,6 +84,7 @@ class _Session:
             with trio.CancelScope(shield=True):
                 for thread in [overseer, *self._threads()]:
                     await trio.to_thread.run_sync(thread.join)
+                await self.rings.ended()
                 afterwards.end()
                 await trio.to_thread.run_sync(followers.join)
 
@@ -130,6 +134,7 @@ def init(
     passthrough: bool = False,
     max_read: int = 0,
     native_lane: bool = True,
+    processors: int = 0,
 ) -> None:
     """Mount, as pyfuse3.init does, with our operations added to pyfuse3's.
 
@@ -144,6 +149,8 @@ def init(
         passthrough: ask for kernel passthrough; `connection` says whether it was granted.
         max_read: bytes of the largest READ, 0 for no limit.
         native_lane: answer natively what may be; without, Python answers everything, as tests want it.
+        processors: have requests come by io_uring if the kernel agrees, which `ring_state` says, with a queue
+            for each of so many processors: all that there can be. 0 for requests by /dev/fuse only.
 
     Raises:
         MountRefusedError: the kernel or fusermount3 would not mount; their reason is on stderr.
@@ -167,7 +174,7 @@ def init(
         | lib.FUSE_CAP_SPLICE_WRITE
         | lib.FUSE_CAP_SPLICE_MOVE
     )
-    _session = _Session(operations)
+    _session = _Session(operations, Rings(mountpoint, processors))
     handlers.dispatch_to(_session)
     limit = {f"max_read={max_read}"} if max_read else set()
     try:

@@ -27,6 +27,7 @@ MACHINE = [
     "fusermount3",
     "user_allow_other",
     "open files",
+    "requests",
     "tracefs",
     "fuse tracepoints",
     "call tracepoints",

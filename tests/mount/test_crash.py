@@ -1,6 +1,5 @@
 """The server is killed: what the mount point says, how it is taken away or replaced, what the backing has."""
 
-import errno
 import os
 import signal
 import subprocess
@@ -20,6 +19,9 @@ from tests.reflink.files import noise
 
 pytestmark = [pytest.mark.fuse, pytest.mark.loop]
 
+GONE = "not connected|connection abort"
+"""By io_uring the kernel takes a moment longer to end the connection of a server that is gone."""
+
 
 def fusecopy(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end."""
@@ -35,9 +37,8 @@ def killed(backing: Path) -> Iterator[Mounted]:
         mount.copies(1)
         mount.process.send_signal(signal.SIGKILL)
         assert mount.process.wait(30) == -signal.SIGKILL
-        with pytest.raises(OSError, match="not connected") as failure:
+        with pytest.raises(OSError, match=GONE):
             os.stat(mount.path)
-        assert failure.value.errno == errno.ENOTCONN
         yield mount
         assert mounts.at(str(mount.path)) is None
 
@@ -86,7 +87,7 @@ def test_copies_under_way_fail_and_nothing_is_lost(sharing_backing: Path) -> Non
         assert os.copy_file_range(a, b, MIB) == MIB
         mount.process.send_signal(signal.SIGKILL)
         mount.process.wait(30)
-        with pytest.raises(OSError, match="not connected"):
+        with pytest.raises(OSError, match=GONE):
             os.copy_file_range(a, b, MIB)
         for descriptor in (a, b):
             with suppress(OSError):  # the inner loop is not asked: closing tells nothing new

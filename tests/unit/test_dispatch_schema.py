@@ -52,6 +52,8 @@ PROMISED = {
         "backing_b64": MAYBE_TEXT,
         "mount_b64": MAYBE_TEXT,
         "coherence": TEXT,
+        "transport": TEXT,
+        "transport_reason": TEXT,
     },
     "Copy": {
         "seq": NUMBER,
