@@ -149,7 +149,7 @@ def find_log(target: Path | None) -> Path:
     at = mounts.resolved(str(target)) if target else only_mount(mounts.mounts())
     mount = mounts.at(at)
     if mount is None or mount.fstype != mounts.FSTYPE:
-        if target is not None and not target.is_dir():
+        if target is not None and not os.path.isdir(target):
             return target
         raise UsageError(
             f"{at} is not the root of a fusecopy mount that has a log",

@@ -94,7 +94,7 @@ def _open_parts(path: Path) -> list[BinaryIO]:
     parts: dict[tuple[int, int], BinaryIO] = {}
     for name in [path, *(rotated(path, number) for number in range(1, MOST_KEPT + 1))]:
         try:
-            part = open(name, "rb")  # noqa: SIM115 - the caller closes it
+            part = open(name, "rb", opener=_opened)  # noqa: SIM115 - the caller closes it
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -109,6 +109,11 @@ def _open_parts(path: Path) -> list[BinaryIO]:
             parts.pop(identity).close()
         parts[identity] = part
     return list(reversed(parts.values()))
+
+
+def _opened(path: str, flags: int) -> int:
+    """A pipe has nobody at its other end; what it and other special files give is no log."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _skip_to(parts: deque[BinaryIO], start: Place | None) -> None:
