@@ -16,6 +16,10 @@ NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"
 """Put before a command, makes it an ordinary user's."""
 
 
+FAULT = re.compile(r"Traceback| CRITICAL ")
+"""What no server may have to say in its diagnostics, whatever the test did to it."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Three directories for one mount, open to everybody.
@@ -60,6 +64,9 @@ def place() -> Iterator[Place]:
             if left:
                 subprocess.run(["umount", "-i", "-l", there.point], timeout=30)
         assert left is None, f"{there.point} was still mounted"
+        for diagnostics in Path(directory).rglob("*.diagnostics"):
+            said = diagnostics.read_text(errors="replace")
+            assert not FAULT.search(said), f"the server complained of itself: {said}"
 
 
 @contextmanager
