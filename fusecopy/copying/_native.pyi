@@ -24,7 +24,7 @@ class _Lib:
     FC_NEEDLE: int
     FC_DIFFERENT: int
     FC_SAME: int
-    FC_SAME_CONSTANT: int
+    FC_SAME_POOR: int
     FC_DONE: int
     FC_GONE: int
     FC_REFUSED: int

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 /* What two ranges are; -errno is none of them. */
-enum { FC_DIFFERENT, FC_SAME, FC_SAME_CONSTANT }; /* the last: one byte value over and over, as of a hole */
+enum { FC_DIFFERENT, FC_SAME, FC_SAME_POOR }; /* the last: hardly more than one byte over and over, as of a hole */
 
 /* How much of a range is looked for. */
 #define FC_NEEDLE 512

@@ -40,13 +40,18 @@ class Evidence(str, Enum):
         return self.value
 
 
-def compare(source: int, offset_in: int, destination: int, offset_out: int, length: int) -> Evidence | None:
+def compare(
+    source: int, offset_in: int, destination: int, offset_out: int, length: int, poor: bool
+) -> Evidence | None:
     """What a look at both ranges shows: COMPARED or SAMPLED where they are equal, None where they are not.
+
+    Args:
+        poor: they may hold hardly more than one byte over and over, as two new pages of a database do.
 
     Raises:
         OSError: one of them cannot be read.
     """
-    return _same(source, offset_in, destination, offset_out, length, constant=True)
+    return _same(source, offset_in, destination, offset_out, length, poor)
 
 
 def find(
@@ -55,15 +60,15 @@ def find(
     """Where a range of the destination is to be found in the source, and what shows it.
 
     Looked for at `offset_in` and up to `window` bytes (64 KiB at most) behind it: the kernel reads whole
-    pages, and ahead of what a program takes. What is one byte over and over could be from anywhere and is
-    not found.
+    pages, and ahead of what a program takes. What is hardly more than one byte over and over could be from
+    anywhere and is not found.
 
     Raises:
         OSError: one of them cannot be read.
     """
     for at in (offset_in, _first(source, offset_in, window, destination, offset_out, length)):
         if at is not None:
-            found = _same(source, at, destination, offset_out, length, constant=False)
+            found = _same(source, at, destination, offset_out, length, poor=False)
             if found:
                 return at, found
     return None
@@ -79,11 +84,11 @@ def _first(
 
 
 def _same(
-    source: int, offset_in: int, destination: int, offset_out: int, length: int, constant: bool
+    source: int, offset_in: int, destination: int, offset_out: int, length: int, poor: bool
 ) -> Evidence | None:
     if length <= WHOLE:
         found = _checked(lib.fc_same_bytes(source, offset_in, destination, offset_out, length))
-        same = found == lib.FC_SAME or (constant and found == lib.FC_SAME_CONSTANT)
+        same = found == lib.FC_SAME or (poor and found == lib.FC_SAME_POOR)
         return Evidence.COMPARED if same else None
     states = set()
     for number in (0, SAMPLES - 1, *range(1, SAMPLES - 1)):
@@ -92,7 +97,7 @@ def _same(
         if state == lib.FC_DIFFERENT:
             return None
         states.add(state)
-    return Evidence.SAMPLED if constant or lib.FC_SAME in states else None
+    return Evidence.SAMPLED if poor or lib.FC_SAME in states else None
 
 
 def _checked(result: int) -> int:

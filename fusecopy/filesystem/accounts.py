@@ -1,6 +1,7 @@
 """Settles an open file's accounts when it is released: every flow into it becomes a record."""
 
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -258,4 +259,5 @@ def _readings(file: OpenFile, clients: list[Client] | None = None) -> Iterator[R
         room, path = file.room(), file.inode.path()
         sides = [Side(file.flows.caller(c.pid, c.uid), c.read, room.size) for c in readers]
         sparse = room.blocks * BLOCK < room.size
-        yield from (Reading(file.inode, path, sparse, side) for side in by_process(sides))
+        only_read = fcntl.fcntl(file.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        yield from (Reading(file.inode, path, sparse, only_read, side) for side in by_process(sides))

@@ -52,12 +52,14 @@ class Reading:
         file: which.
         path: relative to the mount, as it was then.
         sparse: it has fewer blocks than its size needs.
+        only_read: it was opened for nothing else.
         side: who has read how much.
     """
 
     file: File
     path: bytes
     sparse: bool
+    only_read: bool
     side: Side
 
 
@@ -173,7 +175,7 @@ def _relation(reader: Side, writer: Side) -> str:
 def shown(reading: Reading, writing: Writing, opened: Open) -> tuple[Span, Evidence] | None:
     """What both files show of a copy from the one to the other; None where they show none."""
     with suppress(OSError), opened(reading.file) as source:
-        if found := _whole(source, reading.side.size, writing):
+        if found := _whole(source, reading.side.size, writing, reading.only_read):
             return found
         if _may_be_part(reading.side, writing.side):
             return _part(source, reading.side.moved, writing)
@@ -186,7 +188,7 @@ def called(source: int, read: Moved, writing: Writing) -> tuple[Span, Evidence] 
     Raises:
         OSError: it cannot be read, so nothing is shown.
     """
-    return _whole(source, os.fstat(source).st_size, writing) or _part(source, read, writing)
+    return _whole(source, os.fstat(source).st_size, writing, True) or _part(source, read, writing)
 
 
 def unseen(named: Named, writing: Writing) -> tuple[Span, Evidence] | None:
@@ -199,11 +201,15 @@ def unseen(named: Named, writing: Writing) -> tuple[Span, Evidence] | None:
     return Span(0 if whole else None, _begin(moved), moved.bytes), Evidence.CALL
 
 
-def _whole(source: int, size: int, writing: Writing) -> tuple[Span, Evidence] | None:
-    """Two files that are alike, however much of the destination had to be written for it."""
+def _whole(source: int, size: int, writing: Writing, poor: bool) -> tuple[Span, Evidence] | None:
+    """Two files that are alike, however much of the destination had to be written for it.
+
+    Files that hold little are alike by chance, so of them (`poor`) it takes more than that: databases open
+    what they read for writing, too.
+    """
     if not 0 < size == writing.side.size:
         return None
-    evidence = contents.compare(source, 0, writing.descriptor, 0, size)
+    evidence = contents.compare(source, 0, writing.descriptor, 0, size, poor)
     return (Span(0, 0, min(writing.side.moved.bytes, size)), evidence) if evidence else None
 
 

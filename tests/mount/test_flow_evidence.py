@@ -25,6 +25,9 @@ NO_COPIES = {
     "an archive by sendfile": "write('to', b'head' * 128); send('a', 'to'); send('b', 'to')",
     "sendfile of one, then another": "send('a', 'to'); send('b', 'to')",
     "sendfile, then more of the same size": "send('a', 'to', 65536); append('to', noise(65536))",
+    "a page that is as empty as another": (
+        "other = os.open('empty', os.O_RDWR); os.read(other, 8192); write('to', b'header' + bytes(8186))"
+    ),
     "its own bytes in another order": "data = read('a'); write('to', data[4096:] + data[:4096])",
     "appended to what was there": "write('to', noise(5000)); data = read('a'); append('to', data[::-1])",
 }
@@ -46,6 +49,7 @@ COPIES = {
     ),
     "written twice": ("data = read('a'); write('to', data); write('to', data)", 0, 0, SIZE),
     "sent from the middle": ("send('a', 'to', 65536, 131072)", 131072, 0, 65536),
+    "of zeros": ("os.truncate('a', 0); os.truncate('a', SIZE); write('to', read('a'))", 0, 0, SIZE),
     "of two alike the one that was read": ("read('twin'); write('to', read('a'))", 0, 0, SIZE),
 }
 
@@ -76,6 +80,7 @@ FILES = {
     "twin": noise(SIZE, seed=5),
     "b": noise(SIZE // 2, seed=6),
     "zeros": bytes(SIZE) + b"end",
+    "empty": b"header" + bytes(8186),
 }
 
 
