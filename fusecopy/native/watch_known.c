@@ -50,6 +50,7 @@ static double blind_seconds;
 
 static struct fusecopy_suspect *first, **last = &first, *taken;
 static size_t names;
+static int too_many; /* names were left out, and all are to be asked anew once more */
 static int ended;
 
 /* How many suspects there were, up to which the kernel has been told, and up to which they may be the names that an
@@ -321,8 +322,9 @@ void fusecopy_suspect_name(struct fusecopy_key directory, const char *name, int 
 	k = find_key(directory);
 	if (k) {
 		suspect(k, FUSECOPY_ATTRIBUTES | FUSECOPY_PAGES);
-		all = names >= MOST_NAMES;
-		if (!all && add(k->number, name))
+		all = names >= MOST_NAMES && !too_many;
+		too_many |= all;
+		if (!too_many && add(k->number, name))
 			names++;
 		if (may_be_open)
 			note_renamed();
@@ -504,6 +506,7 @@ int fusecopy_take_suspects(struct fusecopy_suspect **suspects)
 {
 	struct fusecopy_suspect *s;
 	struct known *k;
+	int were_too_many;
 
 	pthread_mutex_lock(&lock);
 	while (!first && !ended)
@@ -522,7 +525,11 @@ int fusecopy_take_suspects(struct fusecopy_suspect **suspects)
 	first = NULL;
 	last = &first;
 	names = 0;
+	were_too_many = too_many;
+	too_many = 0;
 	pthread_mutex_unlock(&lock);
+	if (were_too_many)
+		fusecopy_suspect_all();
 	return *suspects != NULL;
 }
 

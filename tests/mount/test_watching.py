@@ -285,6 +285,8 @@ def test_what_sends_no_events_is_believed_for_a_second(btrfs: Path, tmp_path: Pa
         assert (mount.path / "f").read_bytes() == b"one"
         said = mount.records_until(lambda records: bool(_causes(records)))
         assert "does not tell all" in _causes(said)[0]
+        shown = subprocess.run([FUSECOPY, "log", mount.path], capture_output=True, text=True, timeout=60)
+        assert "coherence is now timeouts 1 s: Changes by others are not seen at once" in shown.stdout
         (backing / "f").write_bytes(b"two and more")
         _await(lambda: (mount.path / "f").read_bytes() == b"two and more")
 
