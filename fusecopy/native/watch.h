@@ -3,7 +3,8 @@
  *
  * watch_marks.c    has the backing's filesystems, or each directory that the kernel knows, marked
  * watch_btrfs.c    finds the top level of a btrfs, for a mark of it
- * watch_known.c    finds the inode that an event is about, and what is still to be said of it
+ * watch_known.c    finds the inode that an event is about
+ * watch_suspects.c keeps what is still to be said of it
  * watch_events.c   reads events and applies them, before an answer and on a thread of its own
  * watch_notices.c  sends the notices, on another: some wait for answers that are owed
  *
@@ -116,8 +117,9 @@ void fusecopy_watch_wake(void);
 int fusecopy_btrfs_uuid(int descriptor, unsigned char *uuid);
 int fusecopy_btrfs_top_level(int descriptor);
 
-/* watch_known.c: what is to be said of an inode or a name, of what the kernel knows. */
+/* watch_suspects.c: what is to be said of an inode or a name, of what the kernel knows. */
 void fusecopy_known_begin(double seconds);
+void fusecopy_suspects_begin(void);
 void fusecopy_suspect(struct fusecopy_key key, int what, int64_t changed_ns);
 void fusecopy_suspect_name(struct fusecopy_key directory, const char *name, int may_be_open);
 void fusecopy_suspect_all(void);

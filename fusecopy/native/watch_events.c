@@ -219,6 +219,7 @@ int fusecopy_watch_begin(double seconds, uint64_t marks)
 	fusecopy_watch_wake_by(news_event);
 	error = fusecopy_marks_begin(marks);
 	fusecopy_known_begin(seconds);
+	fusecopy_suspects_begin();
 	watch.error = -error;
 	watch.watches = 1;
 	return error;
