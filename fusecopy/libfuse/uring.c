@@ -82,6 +82,7 @@ struct entry {
 	struct headers *headers;
 	char *payload;
 	struct iovec parts[2];
+	pid_t nudger; /* the thread that asks the mount something for this entry's sake, while it does */
 };
 
 struct queue {
@@ -369,6 +370,18 @@ void fusecopy_uring_watch(void)
 
 /* ---- requests ------------------------------------------------------------------------------------------ */
 
+/* Whatever the backing waits for, these wait for nothing. */
+static int is_nudge(const struct fuse_in_header *header)
+{
+	const struct entry *entry = __atomic_load_n(&entries, __ATOMIC_SEQ_CST);
+
+	if (header->opcode != FUSE_STATFS || header->pid == 0)
+		return 0;
+	while (entry && (uint32_t)__atomic_load_n(&entry->nudger, __ATOMIC_SEQ_CST) != header->pid)
+		entry = entry->next;
+	return entry != NULL;
+}
+
 /* The answer is laid over the request's header and its payload, so the header that it is known by is a copy. */
 static void serve_request(struct entry *entry, void (*serve)(struct fusecopy_request *))
 {
@@ -382,7 +395,12 @@ static void serve_request(struct entry *entry, void (*serve)(struct fusecopy_req
 	};
 
 	memcpy(&header, entry->headers->in_out, sizeof(header));
-	serve(&request);
+	if (!is_nudge(&header)) {
+		serve(&request);
+		return;
+	}
+	fusecopy_count(header.opcode);
+	fusecopy_reply_error(&request, EAGAIN);
 }
 
 /* ---- one entry's thread -------------------------------------------------------------------------------- */
@@ -456,20 +474,23 @@ static int receive(struct entry *entry, int operation)
 }
 
 /* STATFS is always asked of the server (fs/fuse/inode.c), and a path keeps the mount busy only while it is asked. */
-static void *nudge(void *queue)
+static void *nudge(void *arg)
 {
+	struct entry *entry = arg;
 	struct statvfs ignored;
 
-	bind_to((uintptr_t)queue);
+	bind_to(entry->queue);
+	__atomic_store_n(&entry->nudger, gettid(), __ATOMIC_SEQ_CST);
 	statvfs(mountpoint, &ignored);
+	__atomic_store_n(&entry->nudger, 0, __ATOMIC_SEQ_CST);
 	return NULL;
 }
 
-static void begin_nudge(unsigned queue)
+static void begin_nudge(struct entry *entry)
 {
 	pthread_t thread;
 
-	if (pthread_create(&thread, NULL, nudge, (void *)(uintptr_t)queue) == 0)
+	if (pthread_create(&thread, NULL, nudge, entry) == 0)
 		pthread_detach(thread);
 }
 
@@ -490,7 +511,7 @@ static void serve_entry(struct entry *entry, int is_late, void (*serve)(struct f
 	command(entry, operation);
 	__atomic_add_fetch(&queue->free, 1, __ATOMIC_SEQ_CST);
 	if (is_late && fusecopy_ring_submit(&entry->ring) == 0)
-		begin_nudge(entry->queue);
+		begin_nudge(entry);
 	while (receive(entry, operation)) {
 		begin_request(queue);
 		serve_request(entry, serve);
