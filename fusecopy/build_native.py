@@ -4,6 +4,7 @@ Structs and numbers come from the kernel's own headers. A header is read twice, 
 which is told what Python uses of the system's by PACKAGE/foreign.cdef.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -18,6 +19,9 @@ FIRST = ("request", "shared", "sharing", "tree")
 
 FLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
 """Nothing but what pyfuse3 is to find leaves a module: two of them may give one name to two functions."""
+
+SANITIZE = [f"-fsanitize={kind}" for kind in os.environ.get("FUSECOPY_SANITIZE", "").split()]
+"""For scripts/sanitize."""
 
 
 def module(package: str, *others: str, shared: tuple[str, ...] = (), libraries: str = "") -> FFI:
@@ -48,8 +52,8 @@ def module(package: str, *others: str, shared: tuple[str, ...] = (), libraries: 
         depends=[_named(path) for path in headers],
         include_dirs=[_named(folder) for folder in (HERE, *folders)],
         define_macros=[("_GNU_SOURCE", None)],
-        extra_compile_args=[*(pkg_config("--cflags", libraries) if libraries else ()), *FLAGS],
-        extra_link_args=[*pkg_config("--libs", libraries), "-ldl"] if libraries else [],
+        extra_compile_args=[*(pkg_config("--cflags", libraries) if libraries else ()), *FLAGS, *SANITIZE],
+        extra_link_args=[*(pkg_config("--libs", libraries) if libraries else ()), "-ldl", *SANITIZE],
     )
     return builder
 
