@@ -35,6 +35,12 @@ static int wakes = -1;
 static int news_event = -1; /* something to tell of, or the end */
 static int ended;
 
+/* Counters are read while others count. */
+static uint64_t count_of(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
 struct fusecopy_watch *fusecopy_get_watch(void)
 {
 	return &watch;
@@ -102,11 +108,11 @@ static void apply_foreign(const struct fanotify_event_metadata *metadata)
 
 static void apply(const struct fanotify_event_metadata *metadata)
 {
-	watch.events++;
+	__atomic_fetch_add(&watch.events, 1, __ATOMIC_RELAXED);
 	if (metadata->mask & FAN_Q_OVERFLOW) {
 		fusecopy_suspect_all();
 	} else if (metadata->pid != own_pid) {
-		watch.foreign++;
+		__atomic_fetch_add(&watch.foreign, 1, __ATOMIC_RELAXED);
 		apply_foreign(metadata);
 	}
 }
@@ -185,17 +191,19 @@ static long next_rest(long rest, uint64_t events, int64_t ns)
 int fusecopy_watch_read(void)
 {
 	struct timespec rest = { .tv_nsec = SHORT_REST_NS };
-	uint64_t overflows = watch.overflows, given_up = watch.given_up, blind = watch.blind, events = watch.events;
+	uint64_t overflows = count_of(&watch.overflows), given_up = count_of(&watch.given_up);
+	uint64_t blind = count_of(&watch.blind), events = count_of(&watch.events);
 	int64_t now, before = fusecopy_now_ns();
 
 	while (await_events()) {
 		fusecopy_watch_drain();
-		if (watch.overflows != overflows || watch.given_up != given_up || !watch.blind != !blind)
+		if (count_of(&watch.overflows) != overflows || count_of(&watch.given_up) != given_up ||
+		    !count_of(&watch.blind) != !blind)
 			return 1;
 		now = fusecopy_now_ns();
-		rest.tv_nsec = next_rest(rest.tv_nsec, watch.events - events, now - before);
+		rest.tv_nsec = next_rest(rest.tv_nsec, count_of(&watch.events) - events, now - before);
 		before = now;
-		events = watch.events;
+		events = count_of(&watch.events);
 		nanosleep(&rest, NULL);
 	}
 	return 0;

@@ -110,10 +110,9 @@ static int is_none(struct fusecopy_key key)
 static void count_blind(int more)
 {
 	struct fusecopy_watch *watch = fusecopy_get_watch();
-	uint64_t before = watch->blind;
+	uint64_t before = __atomic_fetch_add(&watch->blind, more, __ATOMIC_RELAXED);
 
-	watch->blind += more;
-	if (!before != !watch->blind)
+	if (!before != !(before + more))
 		fusecopy_watch_wake();
 }
 
@@ -151,7 +150,7 @@ void fusecopy_watch_enter(uint64_t number, int descriptor, uint64_t parent)
 		count++;
 		watch->known = count;
 		count_blind(k->is_blind);
-		watch->marks += k->has_mark;
+		__atomic_fetch_add(&watch->marks, k->has_mark, __ATOMIC_RELAXED);
 	} else {
 		count_blind(1); /* from now on */
 		free(k);
@@ -172,7 +171,7 @@ void fusecopy_watch_forget(uint64_t number, int descriptor)
 		unlink_from_both(k);
 		watch->known = --count;
 		count_blind(-k->is_blind);
-		watch->marks -= k->has_mark;
+		__atomic_fetch_sub(&watch->marks, k->has_mark, __ATOMIC_RELAXED);
 		if (buckets > LEAST_BUCKETS && count < buckets / 8)
 			resize(buckets / 2);
 	}
@@ -197,7 +196,7 @@ double fusecopy_watch_limit(uint64_t number, double seconds)
 	struct fusecopy_known *k;
 	int blind;
 
-	if (fusecopy_get_watch()->blind == 0 || seconds <= blind_seconds)
+	if (__atomic_load_n(&fusecopy_get_watch()->blind, __ATOMIC_RELAXED) == 0 || seconds <= blind_seconds)
 		return seconds;
 	pthread_mutex_lock(&lock);
 	k = fusecopy_find_number(number);
@@ -281,7 +280,7 @@ void fusecopy_give_up_marks(size_t most)
 		chosen = choose(numbers, most);
 	fusecopy_each_known(become_blind);
 	fusecopy_each_known(forget_choice);
-	watch->marks -= chosen;
+	__atomic_fetch_sub(&watch->marks, chosen, __ATOMIC_RELAXED);
 	watch->given_up += chosen;
 	fusecopy_note_renamed();
 	pthread_mutex_unlock(&lock);
@@ -306,7 +305,7 @@ void fusecopy_see_again(struct fusecopy_key key, int has_mark)
 	if (k && k->is_blind && (has_mark || (above && !above->is_blind))) {
 		k->is_blind = 0;
 		count_blind(-1);
-		watch->marks += has_mark && !k->has_mark;
+		__atomic_fetch_add(&watch->marks, has_mark && !k->has_mark, __ATOMIC_RELAXED);
 		k->has_mark |= has_mark;
 	}
 	pthread_mutex_unlock(&lock);

@@ -110,7 +110,7 @@ static int mark_one(const struct device *device, int descriptor, const struct st
 	size_t part = most_marks / GIVEN_UP + 1;
 	int error;
 
-	if (fusecopy_get_watch()->marks >= most_marks) {
+	if (__atomic_load_n(&fusecopy_get_watch()->marks, __ATOMIC_RELAXED) >= most_marks) {
 		noted(-ENOSPC);
 		fusecopy_give_up_marks(part);
 	}
@@ -313,7 +313,7 @@ int fusecopy_watch_before(int descriptor, const struct stat *st)
 		return is_new;
 	if (needs_mark(device, st))
 		is_marked = mark_one(device, descriptor, st) == 0;
-	if (fusecopy_get_watch()->blind && key_of(device, descriptor, &key))
+	if (__atomic_load_n(&fusecopy_get_watch()->blind, __ATOMIC_RELAXED) && key_of(device, descriptor, &key))
 		fusecopy_see_again(key, is_marked);
 	return is_new || is_marked;
 }
