@@ -125,13 +125,15 @@ class Watching:
 
     def state(self) -> str:
         """What is in force, in words: `watched`, `timeouts N s`, `none`."""
+        return self._words(watching.seen().blind)
+
+    def _words(self, blind: int) -> str:
         if self._exclusive:
             return "none"
         if not self._watched:
             return f"timeouts {self._timeout:g} s"
         if watching.limit(ROOT, LONG) < LONG:
             return f"timeouts {BLIND_SECONDS:g} s"
-        blind = watching.seen().blind
         return f"watched, timeouts {BLIND_SECONDS:g} s for {blind} inodes" if blind else "watched"
 
     def caught_up(self) -> str:
@@ -142,14 +144,13 @@ class Watching:
 
     def report_blind(self) -> None:
         """Say in the log what is not seen, or that all is seen again; once."""
-        blind = self._watched and watching.seen().blind > 0
+        seen = watching.seen()
+        blind = self._watched and seen.blind > 0
         if blind == self._was_blind:
             return
         self._was_blind = blind
-        cause, remedy = (
-            CAUSES.get(watching.seen().errno, NO_EVENTS) if blind else ("All changes are seen again.", "")
-        )
-        self._put(Coherence(timestamp(), self.state(), cause, remedy))
+        cause, remedy = CAUSES.get(seen.errno, NO_EVENTS) if blind else ("All changes are seen again.", "")
+        self._put(Coherence(timestamp(), self._words(seen.blind), cause, remedy))
         self.changed()
 
     def _read(self) -> None:

@@ -118,7 +118,7 @@ class Turns:
 
     def hold(self) -> None:
         """Open a file on both sides, or close one pair."""
-        if len(self._held) < HELD and (files := self._files()):
+        if len(self._held) < HELD and (files := sorted(self.files())):
             name = self.random.choice(files)
             backing = os.open(self._backing / name, os.O_RDONLY)
             self._held.append((os.open(self._mount / name, os.O_RDONLY), backing))
@@ -142,11 +142,12 @@ class Turns:
 
     def opened(self, names: set[str]) -> Iterator[tuple[str, bytes, bytes]]:
         """Name and content, in the mount and behind it, of those of the files, each opened just now."""
-        for name in names.intersection(self._files()):
+        for name in names & self.files():
             yield name, (self._mount / name).read_bytes(), (self._backing / name).read_bytes()
 
-    def _files(self) -> list[str]:
-        return [name for name, file in tree(self._backing).items() if stat.S_ISREG(file.mode)]
+    def files(self) -> set[str]:
+        """The regular files, by path."""
+        return {name for name, file in tree(self._backing).items() if stat.S_ISREG(file.mode)}
 
     # ---- operations ----------------------------------------------------------------------------------
 
@@ -237,7 +238,8 @@ def in_turn(mount: Path, backing: Path, seed: int, count: int) -> None:
     done: list[str] = []
     try:
         for _ in range(count):
-            before = set(tree(backing))  # the kernel may believe a while that a name is not there
+            # The kernel may believe a while that a name is not there, or is a symbolic link.
+            before = turns.files()
             done.append(turns.turn(in_mount=turns.random.random() < 0.4))
             for name, here, there in turns.opened(before):
                 assert here == there, f"{name} opened after {done[-5:]}: {here[:40]!r}, not {there[:40]!r}"
