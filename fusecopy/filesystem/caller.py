@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from fusecopy.filesystem import kernel
+from fusecopy.native import callers
 
 R = TypeVar("R")
 
@@ -173,6 +174,8 @@ def standing(pid: int) -> tuple[list[int], int]:
     or in a pid namespace we cannot see; no capabilities where they count in a user namespace of its own."""
     groups: list[int] = []
     capabilities = 0
+    if not callers.sees_threads():
+        return groups, capabilities
     try:
         with open(f"/proc/{pid}/status", "rb") as status:
             for line in status:

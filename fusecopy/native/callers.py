@@ -54,6 +54,12 @@ def look(number: int, uid: int | None) -> Thread | None:
     return None if error else Thread.of(caller)
 
 
+def sees_threads() -> bool:
+    """Whether /proc shows the threads that requests name. In another pid namespace's /proc, as where a server
+    was started by unshare --pid alone, their numbers are other processes'."""
+    return bool(lib.fusecopy_sees_threads())
+
+
 def remember(count: int) -> None:
     """Remember at most so many, from the beginning."""
     lib.fusecopy_remember_callers(count)

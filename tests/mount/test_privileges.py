@@ -8,6 +8,7 @@ import mmap
 import os
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,3 +194,16 @@ def test_a_chown_of_nothing_takes_no_bits_from_others(any_sides: Sides, mode: in
     result = any_sides.as_caller(lambda root: os.chown(root / "f", -1, -1))
     assert result == ("EPERM" if mode & 0o6000 and owner == 0 else None)
     left(any_sides)
+
+
+@pytest.mark.root
+def test_another_pid_namespaces_processes_lend_no_rights() -> None:
+    """A server started by unshare --pid without a /proc of its own sees others by its callers' numbers."""
+    program = f"from fusecopy.filesystem.caller import standing; print(standing({os.getpid()}))"
+    python = [sys.executable, "-c", program]
+    ours = subprocess.run(python, capture_output=True, text=True, timeout=30, check=True).stdout
+    theirs = subprocess.run(
+        ["unshare", "--pid", "--fork", *python], capture_output=True, text=True, timeout=30, check=True
+    ).stdout
+    assert ours != "([], 0)\n"
+    assert theirs == "([], 0)\n"
