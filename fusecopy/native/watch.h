@@ -121,7 +121,7 @@ int fusecopy_btrfs_top_level(int descriptor);
 void fusecopy_known_begin(double seconds);
 void fusecopy_suspects_begin(void);
 void fusecopy_suspect(struct fusecopy_key key, int what, int64_t changed_ns);
-void fusecopy_suspect_name(struct fusecopy_key directory, const char *name, int may_be_open);
+void fusecopy_suspect_name(struct fusecopy_key directory, const char *name, struct fusecopy_key file, int is_new);
 void fusecopy_suspect_all(void);
 
 /* Give up marks that were not used lately, with what the kernel believes by them; and see an inode again, by a mark of
@@ -132,8 +132,10 @@ void fusecopy_see_again(struct fusecopy_key key, int has_mark);
 /* What is to be said: `take` waits for it, `told` says that all of it has been. False at the end. */
 struct fusecopy_suspect {
 	struct fusecopy_suspect *next;
-	uint64_t number; /* of the inode, or of the directory */
-	int what;	 /* 0: it is about a name */
+	uint64_t number;	  /* of the inode, or of the directory */
+	struct fusecopy_key file; /* that got a new name, */
+	int was_seen;		  /* and is known by now */
+	int what;		  /* 0: it is about a name */
 	char name[];
 };
 int fusecopy_take_suspects(struct fusecopy_suspect **suspects);

@@ -103,7 +103,7 @@ static void apply_foreign(const struct fanotify_event_metadata *metadata)
 	else if (!event.name)
 		fusecopy_suspect(event.directory, what, 0);
 	if (metadata->mask & names && event.name)
-		fusecopy_suspect_name(event.directory, event.name, metadata->mask & names & ~FAN_CREATE);
+		fusecopy_suspect_name(event.directory, event.name, event.file, (metadata->mask & names) == FAN_CREATE);
 }
 
 static void apply(const struct fanotify_event_metadata *metadata)

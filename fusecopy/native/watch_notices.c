@@ -17,10 +17,12 @@
 #include <linux/fuse.h>
 
 #include "compat.h"
+#include "request.h"
 
-/* The name stays, for who works in the directory it names, and is looked up before it is used again (7.38). Kernels
- * before that drop it. */
+/* The name stays, for who works in the directory it names, and is looked up before it is used again (7.38, Linux 6.2).
+ * Kernels before that drop it. */
 #define EXPIRE_ONLY 1
+#define MINOR_OF_EXPIRE 38
 
 /* In no header of Debian 12's: since Linux 6.16 (7.44) every name is looked up again before it is used. */
 #define NOTIFY_INC_EPOCH 8
@@ -91,10 +93,12 @@ static void notice_again(uint64_t number)
 	fusecopy_notice_epoch();
 }
 
-/* What never waits goes first. */
+/* What never waits goes first. Where names can only be dropped, those that were looked up since they are new are left:
+ * somebody may work in a directory of that name. */
 static void send(const struct fusecopy_suspect *suspects)
 {
 	const struct fusecopy_suspect *s;
+	int names_expire = fusecopy_get_connection()->minor >= MINOR_OF_EXPIRE;
 
 	for (s = suspects; s; s = s->next)
 		if (s->what)
@@ -103,7 +107,7 @@ static void send(const struct fusecopy_suspect *suspects)
 		if (s->what & FUSECOPY_PAGES)
 			fusecopy_notice_inode(s->number, FUSECOPY_PAGES);
 	for (s = suspects; s; s = s->next)
-		if (s->name[0])
+		if (s->name[0] && (names_expire || !s->was_seen))
 			fusecopy_notice_name(s->number, s->name);
 	for (s = suspects; s; s = s->next)
 		if (s->what && fusecopy_notice_inode(s->number, FUSECOPY_ATTRIBUTES) == -ENOENT)

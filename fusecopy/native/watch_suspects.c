@@ -99,9 +99,10 @@ void fusecopy_suspect(struct fusecopy_key key, int what, int64_t changed_ns)
 	pthread_mutex_unlock(fusecopy_known_lock());
 }
 
-void fusecopy_suspect_name(struct fusecopy_key directory, const char *name, int may_be_open)
+void fusecopy_suspect_name(struct fusecopy_key directory, const char *name, struct fusecopy_key file, int is_new)
 {
 	struct fusecopy_known *k;
+	struct fusecopy_suspect *s;
 	int all = 0;
 
 	pthread_mutex_lock(fusecopy_known_lock());
@@ -110,9 +111,11 @@ void fusecopy_suspect_name(struct fusecopy_key directory, const char *name, int 
 		fusecopy_suspect_known(k, FUSECOPY_ATTRIBUTES | FUSECOPY_PAGES);
 		all = names >= MOST_NAMES && !too_many;
 		too_many |= all;
-		if (!too_many && add(k->number, name))
-			names++;
-		if (may_be_open)
+		s = too_many ? NULL : add(k->number, name);
+		names += s != NULL;
+		if (s && is_new)
+			s->file = file;
+		if (!is_new)
 			fusecopy_note_renamed();
 	}
 	pthread_mutex_unlock(fusecopy_known_lock());
@@ -195,8 +198,10 @@ int fusecopy_take_suspects(struct fusecopy_suspect **suspects)
 	while (!first && !ended)
 		pthread_cond_wait(&is_suspect, fusecopy_known_lock());
 	for (s = first; s; s = s->next) {
-		if (s->name[0])
+		if (s->name[0]) {
+			s->was_seen = fusecopy_find_key(s->file) != NULL;
 			continue;
+		}
 		k = fusecopy_find_number(s->number);
 		if (!k)
 			continue;
