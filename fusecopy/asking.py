@@ -10,12 +10,11 @@ from typing import TypeVar
 
 from fusecopy import bounded
 from fusecopy.mounts import Mount
+from fusecopy.names import PREFIX
 
 T = TypeVar("T")
 
 SECONDS = bounded.ANSWER_SECONDS
-
-PREFIX = "user.fusecopy."
 
 
 def attributes(mount: Mount, *names: str, seconds: float = SECONDS) -> list[str]:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from fusecopy import mounts
 from fusecopy.errors import FusecopyError, NotSharedError, UsageError
-
-BACKING = "user.fusecopy.backing"
+from fusecopy.names import BACKING
 
 
 @contextmanager

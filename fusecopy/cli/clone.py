@@ -17,6 +17,7 @@ from fusecopy.cli.arguments import PATH
 from fusecopy.cli.format import size
 from fusecopy.copying import calls, errnos
 from fusecopy.errors import FusecopyError, StrictError, UsageError
+from fusecopy.names import TEMPORARY
 from fusecopy.terminal import say
 
 PROGRESS_SECONDS = 0.2
@@ -84,7 +85,7 @@ def _opened(source: Path, recursive: bool) -> Iterator[int]:
 @contextmanager
 def _marker(directory: Path) -> Iterator[int]:
     """A new file, open for writing: what shows the server that one may be made there."""
-    path = directory / f".fusecopy-clone-{os.urandom(8).hex()}"
+    path = directory / f"{TEMPORARY}{os.urandom(8).hex()}"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         yield fd

@@ -23,10 +23,8 @@ from fusecopy.copying import errnos, ladder, records, refusal
 from fusecopy.copying.sharing import prove, rewritten
 from fusecopy.dispatch.records import Copy
 from fusecopy.errors import FusecopyError, StrictError, UsageError
+from fusecopy.names import COPY, HOW
 from fusecopy.terminal import say
-
-HOW = "user.fusecopy.how"
-COPY = "user.fusecopy.copy"
 
 COMPARED = 1 << 20
 """Bytes compared at a time before a dedupe."""

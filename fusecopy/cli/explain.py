@@ -17,9 +17,8 @@ from fusecopy.dispatch.records import Copy, Flow, Header, decode_path
 from fusecopy.errors import FusecopyError, LogError, UsageError
 from fusecopy.explaining.evidence import look_up
 from fusecopy.explaining.story import Line, tell
+from fusecopy.names import COPY
 from fusecopy.terminal import printable, say
-
-COPY = "user.fusecopy.copy"
 
 LABEL = 10
 WIDTH = 79

@@ -27,6 +27,7 @@ from fusecopy.errors import (
     StaleMountError,
     UsageError,
 )
+from fusecopy.names import COHERENCE
 from fusecopy.terminal import say
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _serve(serve: Callable[[Callable[[str], None]], None], config: "Config", for
         pid = run_in_background(
             lambda ready: serve(lambda _: ready()), _diagnostics(log.path), keep=log.descriptor
         )
-        coherence = os.getxattr(config.mountpoint, "user.fusecopy.coherence").decode()
+        coherence = os.getxattr(config.mountpoint, COHERENCE).decode()
         say(_mounted(config, pid, coherence))
         return
     inherited.leave_behind(log.descriptor)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fusecopy.copying import calls, copy_file_range, dedupe, readwrite, reflink, sendfile, splice
 from fusecopy.copying.blocks import Piece
 from fusecopy.copying.calls import Files
+from fusecopy.copying.errnos import CLONE_REFUSED, NOT_THIS_WAY
 from fusecopy.copying.limits import Budget, Limits, Stop
 from fusecopy.copying.moving import Result
 from fusecopy.copying.records import Attempt, Outcome, Path, Request
@@ -37,18 +38,15 @@ _PIECES: dict[Path, Callable[[Request, Files], list[Piece]]] = {
     Path.DEDUPE: dedupe.pieces,
 }
 
-_NOT_THIS_WAY = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOTTY, errno.ENOSYS})
-"""Errnos after which the next path is tried. All others mean that this copy failed."""
-
 _NOT_THIS_WAY_OF = {
     # EPERM: of an immutable file or, for dedupe, of one that is not ours. ETXTBSY: a swap file.
-    Path.REFLINK: _NOT_THIS_WAY | {errno.EPERM, errno.ETXTBSY},
+    Path.REFLINK: CLONE_REFUSED,
     # EAGAIN: btrfs, while the destination's subvolume is being sent.
-    Path.DEDUPE: _NOT_THIS_WAY | {errno.EPERM, errno.ETXTBSY, errno.EAGAIN},
+    Path.DEDUPE: CLONE_REFUSED | {errno.EAGAIN},
     # EMFILE, ENFILE: no descriptors left for the pipe or for the description of its own.
-    Path.SPLICE: _NOT_THIS_WAY | {errno.EMFILE, errno.ENFILE},
+    Path.SPLICE: NOT_THIS_WAY | {errno.EMFILE, errno.ENFILE},
     # EACCES, EPERM, ENOENT: the destination could not be opened again (no rights now, append-only, no /proc).
-    Path.SENDFILE: _NOT_THIS_WAY | {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOENT},
+    Path.SENDFILE: NOT_THIS_WAY | {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOENT},
 }
 
 _LARGEST_OFFSET = (1 << 63) - 1
@@ -203,7 +201,7 @@ class _Run:
             interrupted = result.stop is Stop.INTERRUPTED and not self._copied
             self._errno = errno.EINTR if interrupted else 0
             return False
-        if result.errno and result.errno not in _NOT_THIS_WAY_OF.get(path, _NOT_THIS_WAY):
+        if result.errno and result.errno not in _NOT_THIS_WAY_OF.get(path, NOT_THIS_WAY):
             self._errno = result.errno
             return False
         return True

@@ -15,6 +15,7 @@ from fusecopy.demo.place import COMMAND_SECONDS, Place, environment, mounted
 from fusecopy.dispatch.reader import follow
 from fusecopy.dispatch.records import Copy
 from fusecopy.errors import FusecopyError
+from fusecopy.names import LOG
 
 WIDTH = 79
 
@@ -97,7 +98,7 @@ class Stage:
         return copies
 
     def _await(self, names: tuple[str, ...]) -> dict[str, Copy]:
-        log = Path(os.fsdecode(os.getxattr(self.mount, "user.fusecopy.log")))
+        log = Path(os.fsdecode(os.getxattr(self.mount, LOG)))
         stop, found = threading.Event(), dict[str, Copy]()
         timer = threading.Timer(RECORD_SECONDS, stop.set)
         timer.start()

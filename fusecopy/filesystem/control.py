@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from fusecopy import serving
+from fusecopy import names, serving
 from fusecopy.copying.calls import file_id
 from fusecopy.copying.ladder import HOWS
 from fusecopy.errors import UsageError
@@ -20,7 +20,7 @@ from fusecopy.filesystem.caller import Context
 from fusecopy.filesystem.inode import ROOT, Inode
 from fusecopy.reporting.reports import Reporter
 
-PREFIX = b"user.fusecopy."
+PREFIX = os.fsencode(names.PREFIX)
 
 ANNOUNCED_SECONDS = 10.0
 """A program that announces a copy makes it next; what is older was left behind."""

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fusecopy import serving
+from fusecopy.copying.errnos import CLONE_REFUSED, NOT_THIS_WAY
 from fusecopy.copying.ladder import HOWS, Ladder, carry
 from fusecopy.copying.records import Attempt, Outcome, Path, Proof, Refusal, Request, Sharing
 from fusecopy.copying.refusal import explain_outcome
@@ -29,21 +30,7 @@ from fusecopy.filesystem.watching import Watching
 from fusecopy.observe.caller import Caller
 from fusecopy.reporting.flows import Carried, Declined
 from fusecopy.reporting.reports import Reporter
-from fusecopy.serving import Clone, CopyContext
-
-NOT_THIS_WAY = {
-    errnos.EOPNOTSUPP,
-    errnos.EINVAL,
-    errnos.EXDEV,
-    errnos.ENOTTY,
-    errnos.ENOSYS,
-}
-"""With these an exhausted ladder means that no path could, not that copying failed. EPERM (immutable) and
-ETXTBSY (a swap file) are what copy_file_range(2) says natively: the kernel's splice is not to go on, whose
-writes some filesystems take."""
-
-CLONE_REFUSED = NOT_THIS_WAY | {errnos.EPERM, errnos.ETXTBSY}
-"""What refuses a copy that may only be a clone."""
+from fusecopy.serving import LENGTH_LIMIT_47, Clone, CopyContext
 
 ASKED = "copy_file_range"
 
@@ -55,9 +42,6 @@ EINVAL, EPERM and their like cp copies by itself (coreutils 9.1, is_CLONENOTSUP)
 
 AT_ONCE = 16
 """Copies carried at the same time; others wait, so that a hundred of them leave room for everybody else."""
-
-OP47_LENGTH_LIMIT = 0xFFFFF000
-"""The kernel cuts what it asks with opcode 47 to this; the program's copy goes on in the next request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +198,7 @@ class Copies:
         if copy.copied and self._watching.changed_since(copy.begun_ns, *files):
             copy.sharing = Sharing(0, 0, copy.copied, Proof.CHANGED, CHANGED)
         copy.refusal = copy.refusal or _cut(source, request.offset_in + request.length, size)
-        unfinished = not outcome.complete or request.length == OP47_LENGTH_LIMIT
+        unfinished = not outcome.complete or request.length == LENGTH_LIMIT_47
         self._report(asked.destination, copy, unfinished and outcome.copied > 0)
 
     def _interrupted(self, ctx: CopyContext) -> bool:

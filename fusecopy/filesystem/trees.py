@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 
 import pyfuse3
 
+from fusecopy import names
 from fusecopy.copying import calls
 from fusecopy.copying.calls import FileId
+from fusecopy.copying.errnos import CLONE_REFUSED
 from fusecopy.copying.ladder import HOWS, Ladder
 from fusecopy.copying.records import Copied
 from fusecopy.copying.removal import remove
@@ -27,7 +29,7 @@ from fusecopy.copying.sharing import rewritten
 from fusecopy.copying.tree import Tree, TreeError
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.caller import Credentials, Rights, assume
-from fusecopy.filesystem.copies import CLONE_REFUSED, carried
+from fusecopy.filesystem.copies import carried
 from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inode import Inode
@@ -46,7 +48,7 @@ from fusecopy.serving import RequestContext
 
 log = logging.getLogger(__name__)
 
-TEMPORARY = b".fusecopy-clone-"
+TEMPORARY = os.fsencode(names.TEMPORARY)
 """What the hidden name begins with. It stays behind where the server is killed in the middle."""
 
 AT_ONCE = 4

@@ -11,6 +11,9 @@ from fusecopy.native.files import NativeFile
 
 log = logging.getLogger(__name__)
 
+LENGTH_LIMIT_47: int = lib.FUSECOPY_LENGTH_LIMIT_47
+"""To this COPY_FILE_RANGE (opcode 47) is cut, and the program's copy goes on in the next request."""
+
 
 class Clone(NamedTuple):
     """A copy request that was answered by a clone of its whole range.

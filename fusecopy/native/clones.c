@@ -18,10 +18,6 @@
 
 #include <linux/fs.h>
 
-/* The reply to the 32-bit opcode holds a u32; kernels without the fix of September 2025 send larger lengths
- * and would take a copy of 4 GiB for one of 0 bytes, which ends a program's loop early. */
-#define LENGTH_LIMIT_32 0xfffff000ULL
-
 static int allowed;
 
 /* The last filesystem (st_dev) that has no clones: to ask it again for each copy is for whoever logs the refusal. */
@@ -68,8 +64,8 @@ uint64_t fusecopy_copy_length(const struct fusecopy_request *request)
 {
 	const struct fuse_copy_file_range_in *in = request->arguments;
 
-	if (request->header->opcode == FUSE_COPY_FILE_RANGE && in->len > LENGTH_LIMIT_32)
-		return LENGTH_LIMIT_32;
+	if (request->header->opcode == FUSE_COPY_FILE_RANGE && in->len > FUSECOPY_LENGTH_LIMIT_47)
+		return FUSECOPY_LENGTH_LIMIT_47;
 	return in->len;
 }
 

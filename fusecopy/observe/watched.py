@@ -11,13 +11,10 @@ from fusecopy import asking, mounts
 from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Copy, Flow, Lost
 from fusecopy.errors import UsageError
+from fusecopy.names import BACKING, LOG, PASSTHROUGH
 from fusecopy.observe.tracefs import TracingError
 
 GREETING_SECONDS = 5.0
-
-LOG = "user.fusecopy.log"
-BACKING = "user.fusecopy.backing"
-PASSTHROUGH = "user.fusecopy.passthrough"
 
 
 @dataclass(frozen=True, slots=True)

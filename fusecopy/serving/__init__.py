@@ -7,7 +7,7 @@ attributes, and reads and writes served from a file descriptor without passing t
 """
 
 import fusecopy.native  # noqa: F401  (before pyfuse3 is imported)
-from fusecopy.native.afterwards import Clone, allow_clones, proving, settle
+from fusecopy.native.afterwards import LENGTH_LIMIT_47, Clone, allow_clones, proving, settle
 from fusecopy.native.callers import REMEMBERED, Thread, look
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import WRITEBACK, Client, NativeFile
@@ -32,6 +32,7 @@ from fusecopy.serving.session import (
 )
 
 __all__ = [
+    "LENGTH_LIMIT_47",
     "REMEMBERED",
     "WRITEBACK",
     "Client",
