@@ -13,6 +13,8 @@ from fusecopy.cli.mount import start
 from fusecopy.cli.options import parse
 from fusecopy.errors import FusecopyError, UsageError
 
+USAGE = "mount.fusecopy BACKING MOUNTPOINT [-o OPT,...]"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `mount.fusecopy`; exits with fusecopy's statuses."""
@@ -28,9 +30,7 @@ def _mount(arguments: list[str]) -> None:
     try:
         options, operands = getopt.gnu_getopt(arguments, "sfnvN:o:t:")
     except getopt.GetoptError as error:
-        raise UsageError(
-            f"mount.fusecopy: {error}", "usage: mount.fusecopy BACKING MOUNTPOINT [-o OPT,...]"
-        ) from error
+        raise UsageError(f"mount.fusecopy: {error}", f"usage: {USAGE}") from error
     if len(operands) != 2:
         raise UsageError("mount.fusecopy wants a backing directory and a mount point")
     letters = [letter for letter, _ in options]

@@ -1,0 +1,1 @@
+"""scripts/man: the man pages, from click's own data and from docs/."""
