@@ -224,3 +224,60 @@ int fc_totals(int source, uint64_t offset_in, int destination, uint64_t offset_o
 		totals[part.state] += part.length;
 	return more;
 }
+
+/* How many of the ranges follow one another in both files. */
+static int neighbours(const struct fc_range *ranges, int count)
+{
+	int n = 1;
+
+	while (n < count && ranges[n].offset_in == ranges[n - 1].offset_in + ranges[n - 1].length &&
+	       ranges[n].offset_out == ranges[n - 1].offset_out + ranges[n - 1].length)
+		n++;
+	return n;
+}
+
+/* Of ranges that follow one another, the bytes in each state. 0 or -errno. */
+static int split(struct fc_walk *walk, const struct fc_range *range, uint64_t (*totals)[FC_STATES])
+{
+	uint64_t end = range->length;
+	struct fc_part part;
+	int more;
+
+	while ((more = fc_next_part(walk, &part)) > 0)
+		while (part.length) {
+			uint64_t some;
+
+			while (part.offset >= end) {
+				end += (++range)->length;
+				totals++;
+			}
+			some = part.length < end - part.offset ? part.length : end - part.offset;
+			(*totals)[part.state] += some;
+			part.offset += some;
+			part.length -= some;
+		}
+	return more;
+}
+
+/* The same of many clones, whose ioctl has written out what they share (see sharing.py). Those that follow one another
+ * are looked at as one range: of 64 each costs 0.4 us so, and 14 by itself. Without FIEMAP nothing is provable. */
+void fc_totals_of_clones(int source, int destination, const struct fc_range *ranges, int count,
+			 uint64_t (*totals)[FC_STATES])
+{
+	struct fc_walk walk;
+
+	for (int some; count > 0; ranges += some, totals += some, count -= some) {
+		const struct fc_range *last;
+
+		some = neighbours(ranges, count);
+		last = &ranges[some - 1];
+		fc_begin(&walk, source, ranges->offset_in, destination, ranges->offset_out,
+			 last->offset_out + last->length - ranges->offset_out, 0, true);
+		memset(totals, 0, some * sizeof *totals);
+		if (split(&walk, ranges, totals) == 0)
+			continue;
+		memset(totals, 0, some * sizeof *totals);
+		for (int n = 0; n < some; n++)
+			totals[n][FC_UNPROVABLE] = ranges[n].length;
+	}
+}

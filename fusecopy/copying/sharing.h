@@ -52,6 +52,13 @@ struct fc_walk {
 	struct fc_side destination;
 };
 
+/* A range of one file that was copied to another. */
+struct fc_range {
+	uint64_t offset_in;
+	uint64_t offset_out;
+	uint64_t length;
+};
+
 int fc_storage(int fd);
 int fc_fiemap(int fd, uint64_t start, uint64_t length, uint32_t flags, struct fiemap_extent *extents);
 void fc_begin(struct fc_walk *walk, int source, uint64_t offset_in, int destination, uint64_t offset_out,
@@ -59,5 +66,7 @@ void fc_begin(struct fc_walk *walk, int source, uint64_t offset_in, int destinat
 int fc_next_part(struct fc_walk *walk, struct fc_part *part);
 int fc_totals(int source, uint64_t offset_in, int destination, uint64_t offset_out, uint64_t length,
 	      uint32_t fiemap_flags, bool equal, uint64_t totals[FC_STATES]);
+void fc_totals_of_clones(int source, int destination, const struct fc_range *ranges, int count,
+			 uint64_t (*totals)[FC_STATES]);
 
 #endif

@@ -6,6 +6,7 @@ not know. What a copy is told by is in no cycle, so the garbage collector need n
 
 import base64
 import time
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Literal
@@ -231,8 +232,22 @@ def decode_path(text: str, encoded: str | None) -> bytes:
 def timestamp(mono_ns: int | None = None) -> str:
     """A moment of CLOCK_MONOTONIC (now, if none is given) as the log has it: RFC 3339, local, milliseconds,
     offset from UTC."""
-    now = time.time_ns()
-    second, rest = divmod(now if mono_ns is None else now - time.monotonic_ns() + mono_ns, 1_000_000_000)
+    return _text(time.time_ns() if mono_ns is None else _began_ns() + mono_ns)
+
+
+def timestamps(moments: Iterable[int]) -> list[str]:
+    """The same of many."""
+    began = _began_ns()
+    return [_text(began + mono_ns) for mono_ns in moments]
+
+
+def _began_ns() -> int:
+    """When CLOCK_MONOTONIC was 0, in nanoseconds of time.time_ns(), as it is set now."""
+    return time.time_ns() - time.monotonic_ns()
+
+
+def _text(ns: int) -> str:
+    second, rest = divmod(ns, 1_000_000_000)
     begin, offset = _second(second)
     return f"{begin}.{rest // 1_000_000:03}{offset}"
 

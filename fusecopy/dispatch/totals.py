@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.records import Copy, Record, Totals
 
 
@@ -14,8 +15,13 @@ class Tally:
         self._shared = 0
         self._rewritten = 0
 
-    def add(self, record: Record) -> None:
-        """Count a copy; other records change nothing. What is unknown about it counts as 0."""
+    def add(self, record: Record | Lines) -> None:
+        """Count a copy, or many; other records change nothing. What is unknown about it counts as 0."""
+        if isinstance(record, Lines):
+            self._copies["dispatched"] += len(record.lines)
+            self._bytes["dispatched"] += record.copied
+            self._shared += record.shared
+            self._rewritten += record.rewritten
         if not isinstance(record, Copy):
             return
         self._copies[record.dispatch] += 1

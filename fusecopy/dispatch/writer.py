@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from fusecopy.dispatch.claim import cannot_be_written, make_private
+from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.logfile import KEEP, MAX_BYTES, LogFile
 from fusecopy.dispatch.records import Footer, Header, Lost, Record, Totals, timestamp
 from fusecopy.dispatch.totals import Tally
@@ -70,7 +71,7 @@ class Writer:
         self._limit = limit
         # Its lock is reentrant, so a signal handler that interrupts put() cannot wait for itself.
         self._changed = threading.Condition()
-        self._queue: list[Record] = []
+        self._queue: list[Record | bytes] = []
         self._dropped = 0
         self._lost = 0
         self._accepted = 0
@@ -95,19 +96,20 @@ class Writer:
         with self._changed:
             return self._lost + self._dropped
 
-    def put(self, record: Record) -> None:
-        """Queue a record. Never waits for the disk and never raises; counts the record as lost when
+    def put(self, record: Record | Lines) -> None:
+        """Queue a record, or many. Never waits for the disk and never raises; counts as lost what comes when
         the queue is full or the writer closed."""
         with self._changed:
             self._tally.add(record)
             if isinstance(record, Lost):
                 self._lost += record.count
-            if self._closing or len(self._queue) >= self._limit:
-                self._dropped += not isinstance(record, Lost)
-                return
-            self._queue.append(record)
-            self._accepted += 1
-            if len(self._queue) == 1 or self._half_full():
+            records = record.lines if isinstance(record, Lines) else (record,)
+            was_empty = not self._queue
+            room = 0 if self._closing else max(0, self._limit - len(self._queue))
+            self._queue += records[:room]
+            self._accepted += len(records[:room])
+            self._dropped += sum(not isinstance(dropped, Lost) for dropped in records[room:])
+            if self._queue and (was_empty or self._half_full()):
                 self._changed.notify_all()
 
     def flush(self, timeout: float = 5.0) -> bool:
@@ -173,7 +175,7 @@ class Writer:
             self._finished += len(batch)
             self._changed.notify_all()
 
-    def _write(self, records: Sequence[Record]) -> None:
+    def _write(self, records: Sequence[Record | bytes]) -> None:
         """Write records, however long the disk stays full; give them up only when closing."""
         left = [self._encoded(record) for record in records]
         while left:
@@ -186,8 +188,10 @@ class Writer:
                     self._lost += sum(not isinstance(record, Lost) for record, _ in left)
                     return
 
-    def _encoded(self, record: Record) -> tuple[Record, bytes]:
+    def _encoded(self, record: Record | bytes) -> tuple[Record | bytes, bytes]:
         """The record and its line; where JSON cannot hold it, a record of its loss."""
+        if isinstance(record, bytes):
+            return record, record
         try:
             return record, _encode(record)
         except (TypeError, ValueError) as error:

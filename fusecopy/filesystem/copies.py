@@ -30,7 +30,7 @@ from fusecopy.filesystem.watching import Watching
 from fusecopy.observe.caller import Caller
 from fusecopy.reporting.flows import Carried, Declined
 from fusecopy.reporting.reports import Reporter
-from fusecopy.serving import LENGTH_LIMIT_47, Clone, CopyContext
+from fusecopy.serving import LENGTH_LIMIT_47, Clone, CopyContext, Series
 
 ASKED = "copy_file_range"
 
@@ -164,13 +164,13 @@ class Copies:
         except _NothingCopiedError as error:
             return error.outcome
 
-    def cloned(self, clone: Clone) -> None:
-        """Prove and report what was answered by a clone."""
-        source, destination = self._files.get(clone.fh_in), self._files.get(clone.fh_out)
+    def cloned(self, series: Series, clone: Clone) -> None:
+        """Prove and report what was answered by a clone, whatever there is to say of it."""
+        source, destination = self._files.get(series.fh_in), self._files.get(series.fh_out)
         request = Request(source.fd, destination.fd, clone.off_in, clone.off_out, clone.length)
         attempt = Attempt(Path.REFLINK, clone.off_in, clone.off_out, clone.copied, clone.copied)
         outcome = Outcome((attempt,), clone.copied, 0, complete=True)
-        who = caller_of(clone.thread)
+        who = caller_of(series.thread)
         asked = _Asked(who, ASKED, source, destination, request, outcome, 0, clone.begun_ns)
         with self._reporter.counting_loss():
             copy = _carried(asked)

@@ -8,6 +8,7 @@ import pyfuse3
 
 from fusecopy import ioctls, serving
 from fusecopy.filesystem.accounts import Accounts
+from fusecopy.filesystem.cloned import Cloned
 from fusecopy.filesystem.clones import Clones
 from fusecopy.filesystem.copies import Copies
 from fusecopy.filesystem.directories import Directories
@@ -17,13 +18,13 @@ from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.trees import Trees
 from fusecopy.native import callers
 from fusecopy.serving import (
-    Clone,
     CopyContext,
     Entry,
     IoctlContext,
     Listing,
     Opened,
     RequestContext,
+    Series,
     SetattrFields,
 )
 
@@ -39,6 +40,7 @@ class Filesystem:
     files: Files
     directories: Directories
     copies: Copies
+    cloned: Cloned
     clones: Clones
     trees: Trees
     accounts: Accounts
@@ -206,8 +208,8 @@ class Operations(serving.Operations):
     ) -> int:
         return self._fs.copies.copy_file_range(fh_in, off_in, fh_out, off_out, length, ctx)
 
-    def cloned(self, clone: Clone) -> None:
-        self._fs.copies.cloned(clone)
+    def cloned(self, series: list[Series]) -> None:
+        self._fs.cloned.report(series)
 
     # ---- directories ---------------------------------------------------------------------------------
 

@@ -21,11 +21,13 @@ from fusecopy import __version__, mounts, remounting, running, serving
 from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.claim import Claim
+from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import BackingError, FusecopyError, UnmountError
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.caller import Credentials
+from fusecopy.filesystem.cloned import Cloned
 from fusecopy.filesystem.clones import Clones
 from fusecopy.filesystem.control import Announcements, Control
 from fusecopy.filesystem.copies import Copies
@@ -112,11 +114,11 @@ class DeferredLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._early: list[records.Record] = []
+        self._early: list[records.Record | Lines] = []
         self.writer: Writer | None = None
 
-    def put(self, record: records.Record) -> None:
-        """Hand a record to the writer, or keep it until there is one."""
+    def put(self, record: records.Record | Lines) -> None:
+        """Hand a record, or many, to the writer, or keep it until there is one."""
         with self._lock:
             if self.writer is None:
                 self._early.append(record)
@@ -202,6 +204,7 @@ class Server:
                 ),
                 directories,
                 self._copies,
+                Cloned(self._files, self._reporter, self._watching, self._copies),
                 self._clones,
                 trees,
                 self._accounts,

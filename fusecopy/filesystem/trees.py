@@ -292,7 +292,7 @@ class Trees:
         records = TreeRecords(job.caller, _prefix(job.source_path), _prefix(destination))
         for at in range(0, len(clones), REPORTED):
             room = room and self._await_room()
-            self._reporter.clones(records, clones[at : at + REPORTED])
+            self._reporter.cloned([records.told(clone) for clone in clones[at : at + REPORTED]])
         for number, (file, copy, made) in enumerate(job.copies):
             room = room and (number % REPORTED > 0 or self._await_room())
             self._reporter.carried(copy, Made(made, _joined(destination, file.path)))

@@ -17,11 +17,11 @@
 
 /* So many may be waiting to be done; then the next clone waits. A release does not: it takes no place that its file
  * did not have, and who has closed a file must not hold up others when the backing is slow. */
-#define LIMIT 256
+#define LIMIT 1024
 #define LEAST_PLACES 256
 
 /* With so many, or after so long, they are begun; sooner where a request waits for one. */
-#define BATCH 64
+#define BATCH FUSECOPY_TOGETHER
 #define LINGER_NS 10000000
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -35,6 +35,7 @@ static uint64_t places;
 /* How many there were, how many of them are done; up to which requests wait for them, the one that waits for most of
  * them and the one that waits for the fewest. */
 static uint64_t noted, done, wanted, nearest;
+static uint64_t taken; /* up to which they are being done */
 static int resting;
 static int ended;
 
@@ -169,27 +170,32 @@ static int is(const struct fusecopy_file *file, uint64_t device, uint64_t ino)
 	return file->ino == ino && file->device == device;
 }
 
-/* A write of `length` bytes at `off` of a file. */
+/* The bytes from `low` to `high` of a file are about to change. */
 struct change {
 	const struct fusecopy_file *file;
-	uint64_t off;
-	uint64_t length;
+	uint64_t low;
+	uint64_t high;
+	int is_exact; /* else up to NEARBY further ones, and the rest of a block that the file ends in */
 };
 
 /* Whether it changes what the proof of a copy looks at. */
 static int changes(const struct change *change, const struct fusecopy_file *source,
 		   const struct fusecopy_file *destination, uint64_t off_out, uint64_t copied)
 {
+	uint64_t nearby = change->is_exact ? 0 : NEARBY;
+	uint64_t end = off_out + copied;
+
 	if (is(source, change->file->device, change->file->ino))
 		return 1;
-	return is(destination, change->file->device, change->file->ino) && change->off < off_out + copied + NEARBY &&
-	       off_out < change->off + change->length + NEARBY;
+	if (!is(destination, change->file->device, change->file->ino) || off_out >= change->high + nearby)
+		return 0;
+	return change->low < end + nearby || (!change->is_exact && end % NEARBY);
 }
 
-static int changes_clone(const struct change *change, const struct fusecopy_event *clone)
+static int changes_clone(const struct change *change, const struct fusecopy_event *event)
 {
-	return clone->kind == FUSECOPY_CLONED &&
-	       changes(change, clone->source, clone->destination, clone->off_out, clone->copied);
+	return event->kind == FUSECOPY_CLONED &&
+	       changes(change, event->source, event->destination, event->clone.off_out, event->clone.copied);
 }
 
 static int changes_proof(const struct change *change)
@@ -200,22 +206,35 @@ static int changes_proof(const struct change *change)
 	return 0;
 }
 
-void fusecopy_settle_range(const struct fusecopy_file *file, int64_t off, uint64_t length)
+static void settle_change(const struct change *change)
 {
-	const struct change change = { file, off, length };
 	uint64_t number;
 
 	if (!is_busy())
 		return;
 	pthread_mutex_lock(&lock);
 	for (number = noted; number > done; number--)
-		if (changes_clone(&change, *event(number - 1))) {
+		if (changes_clone(change, *event(number - 1))) {
 			wait_for(number);
 			break;
 		}
-	while (changes_proof(&change))
+	while (changes_proof(change))
 		pthread_cond_wait(&is_done, &lock);
 	pthread_mutex_unlock(&lock);
+}
+
+void fusecopy_settle_write(const struct fusecopy_file *file, int64_t off, uint64_t length)
+{
+	const struct change change = { .file = file, .low = off, .high = off + length };
+
+	settle_change(&change);
+}
+
+void fusecopy_settle_clone(const struct fusecopy_file *file, uint64_t size, uint64_t end)
+{
+	const struct change change = { .file = file, .low = size, .high = end, .is_exact = 1 };
+
+	settle_change(&change);
 }
 
 /* ---- copies that are proven where they were answered ---------------------------------------------------- */
@@ -265,22 +284,71 @@ static void rest(void)
 	linger();
 }
 
-int fusecopy_next_event(struct fusecopy_event *next)
+/* Under the lock: what was taken is done. */
+static void finish(void)
+{
+	for (; done < taken; __atomic_store_n(&done, done + 1, __ATOMIC_SEQ_CST))
+		free(*event(done));
+	if (done >= nearest) /* whoever waits for more says so anew */
+		pthread_cond_broadcast(&is_done);
+}
+
+static int is_same(const struct fusecopy_caller *one, const struct fusecopy_caller *other)
+{
+	return one->pid == other->pid && one->parent == other->parent && one->group == other->group &&
+	       one->uid == other->uid && one->comm_size == other->comm_size && one->args_size == other->args_size &&
+	       one->exe_size == other->exe_size && !memcmp(one->comm, other->comm, one->comm_size) &&
+	       !memcmp(one->args, other->args, one->args_size) && !memcmp(one->exe, other->exe, one->exe_size);
+}
+
+/* The first of the clones that has its files and its caller; the last ones are the likeliest. */
+static uint32_t first_alike(const struct fusecopy_events *events, const struct fusecopy_event *clone)
+{
+	for (uint32_t n = events->count; n > 0; n--) {
+		const struct fusecopy_event *first = events->first[events->alike[n - 1]];
+
+		if (first->source == clone->source && first->destination == clone->destination &&
+		    is_same(&first->caller, &clone->caller))
+			return events->alike[n - 1];
+	}
+	return events->count;
+}
+
+static void add(struct fusecopy_events *events, struct fusecopy_event *one)
+{
+	events->first[events->count] = one;
+	events->alike[events->count] = first_alike(events, one);
+	events->clones[events->count] = one->clone;
+	events->count++;
+}
+
+/* Under the lock: clones that follow one another, no more than somebody waits for, or one other event. */
+static void take(struct fusecopy_events *events)
+{
+	uint64_t end = done < nearest && nearest < noted ? nearest : noted;
+
+	events->count = 0;
+	events->kind = (*event(done))->kind;
+	if (events->kind != FUSECOPY_CLONED)
+		end = done + 1;
+	for (taken = done; taken < end && events->count < FUSECOPY_TOGETHER; taken++) {
+		if ((*event(taken))->kind != events->kind)
+			break;
+		add(events, *event(taken));
+	}
+}
+
+int fusecopy_next_events(struct fusecopy_events *next)
 {
 	int found;
 
 	pthread_mutex_lock(&lock);
-	if (next->kind != FUSECOPY_NOTHING) {
-		free(*event(done));
-		__atomic_store_n(&done, done + 1, __ATOMIC_SEQ_CST);
-	}
-	if (done == nearest) /* whoever waits for more says so anew */
-		pthread_cond_broadcast(&is_done);
+	finish();
 	if (noted == done)
 		rest();
 	found = noted > done;
 	if (found)
-		memcpy(next, *event(done), size_of(*event(done)));
+		take(next);
 	pthread_mutex_unlock(&lock);
 	return found;
 }

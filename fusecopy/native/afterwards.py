@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from fusecopy.native._native import ffi, lib
@@ -19,17 +20,13 @@ class Clone(NamedTuple):
     """A copy request that was answered by a clone of its whole range.
 
     Attributes:
-        thread: who asked.
-        fh_in, off_in, fh_out, off_out, length: what was asked; the handles are still open.
+        off_in, off_out, length: what was asked.
         copied: bytes that the source had of it.
         size: of the source, in bytes.
         begun_ns, ended_ns: CLOCK_MONOTONIC.
     """
 
-    thread: Thread
-    fh_in: int
     off_in: int
-    fh_out: int
     off_out: int
     length: int
     copied: int
@@ -38,11 +35,28 @@ class Clone(NamedTuple):
     ended_ns: int
 
 
+class Series(NamedTuple):
+    """Clones of one caller between two files.
+
+    Attributes:
+        thread: who asked.
+        fh_in, fh_out: the handles are still open.
+        numbers: of each clone, how many of any series were answered before.
+        clones: in the order of their answers.
+    """
+
+    thread: Thread
+    fh_in: int
+    fh_out: int
+    numbers: list[int]
+    clones: list[Clone]
+
+
 class Followers(Protocol):
     """What is told."""
 
-    def cloned(self, clone: Clone) -> None:
-        """Neither file's bytes have changed since, and no name."""
+    def cloned(self, series: list[Series]) -> None:
+        """No file's bytes have changed since, and no name."""
 
     def release(self, fh: int) -> None:
         """The last descriptor of an open file was closed."""
@@ -53,10 +67,10 @@ class Followers(Protocol):
 
 def follow(followers: Followers) -> None:
     """Tell of each event, until `end`; blocks."""
-    event = ffi.new("struct fusecopy_event *")
-    while lib.fusecopy_next_event(event):
+    events = ffi.new("struct fusecopy_events *")
+    while lib.fusecopy_next_events(events):
         try:
-            _tell(followers, event)
+            _tell(followers, events)
         except Exception:
             log.exception("unexpected error after a request was answered")
 
@@ -91,27 +105,28 @@ def allow_clones(allowed: bool) -> None:
     lib.fusecopy_allow_clones(allowed)
 
 
-def _tell(followers: Followers, event: "ffi.CData") -> None:
-    if event.kind == lib.FUSECOPY_RELEASED:
-        followers.release(_handle(event.source))
-        return
-    if event.kind == lib.FUSECOPY_CROWDED:
-        followers.crowded(_handle(event.source))
-        return
-    followers.cloned(
-        Clone(
-            Thread.of(event.caller),
-            _handle(event.source),
-            event.off_in,
-            _handle(event.destination),
-            event.off_out,
-            event.length,
-            event.copied,
-            event.size,
-            event.begun_ns,
-            event.ended_ns,
-        )
-    )
+def _tell(followers: Followers, events: "ffi.CData") -> None:
+    if events.kind == lib.FUSECOPY_CLONED:
+        followers.cloned(_series(events))
+    elif events.kind == lib.FUSECOPY_RELEASED:
+        followers.release(_handle(events.first[0].source))
+    else:
+        followers.crowded(_handle(events.first[0].source))
+
+
+def _series(events: "ffi.CData") -> list[Series]:
+    count = events.count
+    figures = iter(ffi.unpack(ffi.cast("int64_t *", events.clones), count * len(Clone._fields)))
+    found: dict[int, Series] = {}
+    for number, alike in enumerate(ffi.unpack(events.alike, count)):
+        series = found.get(alike)
+        if series is None:
+            first = events.first[alike]
+            files = _handle(first.source), _handle(first.destination)
+            series = found[alike] = Series(Thread.of(first.caller), *files, [], [])
+        series.numbers.append(number)
+        series.clones.append(Clone(*islice(figures, len(Clone._fields))))
+    return list(found.values())
 
 
 def _handle(file: "ffi.CData") -> int:

@@ -137,7 +137,7 @@ static void settle(int first, const struct fusecopy_request *request)
 	const struct fuse_write_in *write = request->arguments;
 
 	if (first == FUSECOPY_RANGE_FIRST)
-		fusecopy_settle_range((const struct fusecopy_file *)(uintptr_t)write->fh, write->offset, write->size);
+		fusecopy_settle_write((const struct fusecopy_file *)(uintptr_t)write->fh, write->offset, write->size);
 	else if (first == FUSECOPY_CHANGE_FIRST ? is_change(request) : first != FUSECOPY_NOTHING_FIRST)
 		fusecopy_settle();
 }

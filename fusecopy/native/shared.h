@@ -164,19 +164,36 @@ struct fusecopy_driver {
 
 enum { FUSECOPY_NOTHING, FUSECOPY_CLONED, FUSECOPY_RELEASED, FUSECOPY_CROWDED };
 
+/* A clone that was answered; times are CLOCK_MONOTONIC. */
+struct fusecopy_clone {
+	int64_t off_in;
+	int64_t off_out;
+	uint64_t length; /* asked for */
+	uint64_t copied;
+	uint64_t size; /* of the source */
+	int64_t begun_ns;
+	int64_t ended_ns;
+};
+
 /* What was answered and is to be followed up. Of a release and of a crowd there is the source only. */
 struct fusecopy_event {
 	int kind;
 	struct fusecopy_file *source;
 	struct fusecopy_file *destination;
-	int64_t off_in;
-	int64_t off_out;
-	uint64_t length; /* asked for */
-	uint64_t copied;
-	uint64_t size;	  /* of the source */
-	int64_t begun_ns; /* CLOCK_MONOTONIC */
-	int64_t ended_ns;
+	struct fusecopy_clone clone;
 	struct fusecopy_caller caller;
+};
+
+#define FUSECOPY_TOGETHER 256
+
+/* Clones in the order of their answers, or one event of another kind. Of each clone there is which one was the first of
+ * the same files and the same caller. */
+struct fusecopy_events {
+	int kind;
+	uint32_t count;
+	const struct fusecopy_event *first[FUSECOPY_TOGETHER];
+	uint32_t alike[FUSECOPY_TOGETHER];
+	struct fusecopy_clone clones[FUSECOPY_TOGETHER];
 };
 
 /* A copy that was answered and is being proven; off_out and copied are bytes. */

@@ -5,19 +5,19 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol, TypedDict
 
 import msgspec
 
 from fusecopy.copying import errnos
-from fusecopy.copying.batch import Cloned
 from fusecopy.copying.calls import FileId
 from fusecopy.copying.contents import Evidence
 from fusecopy.copying.records import Attempt as Try
 from fusecopy.copying.records import Proof, Sharing
 from fusecopy.copying.sharing import rewritten
+from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.records import (
     Attempt,
     Copy,
@@ -30,13 +30,14 @@ from fusecopy.dispatch.records import (
     Tree,
     encode_path,
     timestamp,
+    timestamps,
 )
 from fusecopy.native.drivers import UNKNOWN
 from fusecopy.native.files import Moved
 from fusecopy.observe.caller import Caller
+from fusecopy.reporting.clonerecords import Told
 from fusecopy.reporting.flows import Carried, Declined, Side
 from fusecopy.reporting.pairing import Pair
-from fusecopy.reporting.treerecords import TreeRecords
 from fusecopy.reporting.undispatched import Undispatched
 
 log = logging.getLogger(__name__)
@@ -70,28 +71,28 @@ class Destination(Protocol):
 class Reporter:
     """Makes records and hands them to `put`, which must not block."""
 
-    def __init__(self, put: Callable[[Record], None], undispatched: Undispatched) -> None:
+    def __init__(self, put: Callable[[Record | Lines], None], undispatched: Undispatched) -> None:
         self._put = put
         self._undispatched = undispatched
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._last: dict[FileId, Copy] = {}
+        self._last: dict[FileId, Copy | bytes] = {}
 
     @contextmanager
-    def counting_loss(self) -> Iterator[None]:
-        """Whatever raises while a record is made costs that record and no other: it counts as lost, with the
-        reason."""
+    def counting_loss(self, count: int = 1) -> Iterator[None]:
+        """Whatever raises while a record, or so many, are made costs those and no other: they count as lost,
+        with the reason."""
         try:
             yield
         except Exception as error:
             log.exception("a record was lost")
-            self._put(Lost(timestamp(), 1, f"{type(error).__name__}: {error}"))
+            self._put(Lost(timestamp(), count, f"{type(error).__name__}: {error}"))
 
     def last_copy(self, file: FileId) -> bytes | None:
         """The record of the last copy into a file, as one line of JSON."""
         with self._lock:
             last = self._last.get(file)
-        return msgspec.json.encode(last) if last else None
+        return msgspec.json.encode(last) if isinstance(last, Copy) else last and last.rstrip()
 
     def carried(self, copy: Carried, destination: Destination) -> None:
         """Report a copy that the server carried or refused."""
@@ -121,13 +122,20 @@ class Reporter:
             evidence=str(Evidence.REQUEST),
         )
 
-    def clones(self, records: TreeRecords, clones: Iterable[Cloned]) -> None:
-        """Report files of a tree that were cloned whole, all with data."""
+    def cloned(self, clones: Sequence[Told]) -> None:
+        """Report what was cloned whole, in this order."""
+        ranges = [clone.range for clone in clones]
+        times = timestamps(range_.ended_ns for range_ in ranges)
+        lines = []
         with self._lock:
-            for clone in clones:
-                record = records.record(next(self._numbers), clone)
-                self._remember(clone.file, record)
-                self._put(record)
+            for clone, time in zip(clones, times, strict=True):
+                line = clone.lines.line(next(self._numbers), time, clone.names, clone.range)
+                lines.append(line)
+                if clone.file:
+                    self._remember(clone.file, line)
+            copied = sum(range_.copied for range_ in ranges)
+            shared = sum(range_.shared for range_ in ranges if not range_.unprovable)
+            self._put(Lines(lines, copied, shared, sum(range_.rewritten for range_ in ranges)))
 
     def fallback(self, declined: Declined, destination: Destination, wrote: Moved, unseen: bool) -> None:
         """Report a copy that the server declined and the kernel, if there were writes, moved.
@@ -268,7 +276,7 @@ class Reporter:
                 self._remember(destination.file, record)
         return seq
 
-    def _remember(self, file: FileId, record: Copy) -> None:
+    def _remember(self, file: FileId, record: Copy | bytes) -> None:
         self._last.pop(file, None)
         self._last[file] = record
         if len(self._last) > REMEMBERED:

@@ -1,18 +1,16 @@
 """The records of a tree: those of the files that were cloned whole, and what its own is made of."""
 
-from msgspec.structs import replace
-
 from fusecopy.copying import errnos
 from fusecopy.copying.batch import Cloned
 from fusecopy.copying.records import Proof, Sharing
-from fusecopy.copying.sharing import rewritten
-from fusecopy.dispatch.records import Attempt, Copy, Requests, encode_path, timestamp
+from fusecopy.dispatch.lines import Range, encoded_names
 from fusecopy.ioctls import Answer
 from fusecopy.observe.caller import Caller
+from fusecopy.reporting.clonerecords import Told, clone_lines
 
 
 class TreeRecords:
-    """Makes the records of one tree's clones; what is alike in all of them is made once.
+    """What is told of one tree's clones.
 
     Args:
         caller: who asked for the tree.
@@ -22,69 +20,19 @@ class TreeRecords:
     def __init__(self, caller: Caller, source: bytes, destination: bytes) -> None:
         self._source = source
         self._destination = destination
-        self._alike = _alike(caller)
+        self._lines = clone_lines(caller, "clone", 0, "ioctl")
 
-    def record(self, seq: int, clone: Cloned) -> Copy:
-        """The record of one clone that has data."""
-        src, src_b64 = encode_path(self._source + clone.path)
-        dst, dst_b64 = encode_path(self._destination + clone.path)
-        return replace(
-            self._alike,
-            seq=seq,
-            time=timestamp(clone.ended_ns),
-            mono_ns=clone.ended_ns,
-            src=src,
-            dst=dst,
-            src_b64=src_b64,
-            dst_b64=dst_b64,
-            length=clone.size,
-            copied=clone.size,
-            paths={"reflink": clone.size},
-            attempts=[Attempt("reflink", 0, 0, clone.size, clone.size)],
-            shared=None if clone.unprovable else clone.shared,
-            holes=clone.holes,
-            unprovable=clone.unprovable,
-            proof="unprovable" if clone.unprovable else "fiemap",
-            rewritten=rewritten(clone.size, sharing(clone)),
-            duration_us=(clone.ended_ns - clone.begun_ns) // 1000,
-        )
+    def told(self, clone: Cloned) -> Told:
+        """Of one clone that has data."""
+        names = encoded_names(self._source + clone.path, self._destination + clone.path)
+        proven = clone.shared, clone.holes, clone.unprovable
+        range_ = Range(0, 0, clone.size, *proven, clone.begun_ns, clone.ended_ns)
+        return Told(self._lines, names, range_, clone.file)
 
 
 def sharing(clone: Cloned) -> Sharing:
     """What was proven of a file that was cloned whole."""
     return Sharing(clone.shared, clone.holes, clone.unprovable, Proof.FIEMAP)
-
-
-def _alike(caller: Caller) -> Copy:
-    return Copy(
-        seq=0,
-        time="",
-        mono_ns=0,
-        pid=caller.pid,
-        comm=caller.comm,
-        uid=caller.uid,
-        asked="clone",
-        src="",
-        dst="",
-        off_in=0,
-        off_out=0,
-        length=0,
-        copied=0,
-        dispatch="dispatched",
-        path="reflink",
-        shared=0,
-        shared_before=0,
-        proof="fiemap",
-        rewritten=0,
-        duration_us=0,
-        requests=Requests(copies=0),
-        driver="ioctl",
-        paired="request",
-        evidence="request",
-        parent=caller.parent,
-        exe=caller.exe,
-        args=caller.args,
-    )
 
 
 def tree_fields(how: str, answer: Answer, at: bytes) -> dict[str, object]:

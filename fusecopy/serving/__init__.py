@@ -7,7 +7,7 @@ attributes, and reads and writes served from a file descriptor without passing t
 """
 
 import fusecopy.native  # noqa: F401  (before pyfuse3 is imported)
-from fusecopy.native.afterwards import LENGTH_LIMIT_47, Clone, allow_clones, proving, settle
+from fusecopy.native.afterwards import LENGTH_LIMIT_47, Clone, Series, allow_clones, proving, settle
 from fusecopy.native.callers import REMEMBERED, Thread, look
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import WRITEBACK, Client, NativeFile
@@ -49,6 +49,7 @@ __all__ = [
     "Operations",
     "RequestContext",
     "RingState",
+    "Series",
     "SetattrFields",
     "Thread",
     "allow_clones",

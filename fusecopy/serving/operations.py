@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import pyfuse3
 
 from fusecopy.native._native import ffi, lib
-from fusecopy.native.afterwards import Clone
+from fusecopy.native.afterwards import Series
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.listings import Listing
 
@@ -288,9 +288,9 @@ class Operations:
         """
         raise _lacking()
 
-    def cloned(self, clone: Clone) -> None:
-        """Called after a copy was answered by a clone, where that is allowed (`allow_clones`): on another
-        thread, but before anything of either file or of any name is changed through the mount."""
+    def cloned(self, series: list[Series]) -> None:
+        """Called after copies were answered by clones, where that is allowed (`allow_clones`): on another
+        thread, but before anything of their files or of any name is changed through the mount."""
 
     def lseek(self, inode: int, fh: int, off: int, whence: int) -> int:
         """Find the next data or hole at or after `off`; `whence` is SEEK_DATA or SEEK_HOLE.

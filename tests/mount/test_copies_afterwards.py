@@ -117,6 +117,28 @@ def test_none_is_forgotten_and_their_order_is_kept(mount: Mounted) -> None:
     assert shared(copies) == {("reflink", PIECE)}
 
 
+def test_copies_of_several_files_in_turn(mount: Mounted) -> None:
+    """They are proven file by file, and told in their order."""
+    with (
+        (mount.path / "a").open("rb") as a,
+        (mount.path / "b").open("wb") as b,
+        (mount.path / "c").open("wb") as c,
+    ):
+        for number in range(PIECES):
+            for into, at in ((b, number), (c, PIECES - 1 - number)):
+                os.copy_file_range(a.fileno(), into.fileno(), PIECE, at * PIECE, number * PIECE)
+    copies = mount.copies(2 * PIECES)
+    wanted = [
+        told
+        for n in range(PIECES)
+        for told in (("b", n * PIECE, n * PIECE), ("c", (PIECES - 1 - n) * PIECE, n * PIECE))
+    ]
+    assert [(copy.dst, copy.off_in, copy.off_out) for copy in copies] == wanted
+    assert [copy.seq for copy in copies] == list(range(1, 2 * PIECES + 1))
+    assert [copy.mono_ns for copy in copies] == sorted(copy.mono_ns for copy in copies)
+    assert shared(copies) == {("reflink", PIECE)}
+
+
 def test_who_copied_has_become_another_program(mount: Mounted) -> None:
     code = (
         "import os; a = os.open('a', os.O_RDONLY); b = os.open('b', os.O_WRONLY | os.O_CREAT);"
@@ -157,3 +179,16 @@ def test_the_last_copy_of_a_file_is_told_at_once(mount: Mounted) -> None:
             os.copy_file_range(a.fileno(), b.fileno(), PIECE, 0, number * PIECE)
             said = os.getxattr(f"/proc/self/fd/{b.fileno()}", "user.fusecopy.copy")
             assert f'"off_out":{number * PIECE},'.encode() in said
+
+
+def test_the_destination_is_written_far_behind_at_once(mount: Mounted) -> None:
+    """The block that the file ended in is filled up, and is then no longer the clone's."""
+    odd = PIECE - 1000
+    with (mount.path / "a").open("rb") as a:
+        os.truncate(mount.path / "a", odd)
+        for number in range(8):
+            with (mount.path / f"far{number}").open("wb") as b:
+                os.copy_file_range(a.fileno(), b.fileno(), odd, 0, 0)
+                os.pwrite(b.fileno(), b"x", PIECE * PIECES)
+                os.fsync(b.fileno())
+    assert shared(mount.copies(8)) == {("reflink", odd)}

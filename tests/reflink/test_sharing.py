@@ -16,6 +16,7 @@ from fusecopy.copying.sharing import (
     extents,
     parts,
     prove,
+    prove_clones,
     rewritten,
     shared_bytes,
     summed,
@@ -41,6 +42,34 @@ def write_blocks(fd: int, blocks: Iterable[int], seed: int = 9) -> None:
 
 def clone(files: Pair, blocks: int) -> None:
     calls.clone_range(files.source, 0, blocks * BLOCK, files.destination, 0)
+
+
+def test_many_clones_are_proven_as_one_by_one(sharing_backing: Name) -> None:
+    """Neighbours or not, cut within blocks and extents, with holes, and with blocks of others."""
+    sizes = [5 * BLOCK, 3 * BLOCK + 1, BLOCK - 1, 8 * BLOCK, 2 * BLOCK, 100]
+    begins = [sum(sizes[:number]) for number in range(len(sizes))]
+    ranges = [(at, at, size) for at, size in zip(begins, sizes, strict=True)]
+    ranges += [(0, 40 * BLOCK, 10 * BLOCK), (10 * BLOCK, 60 * BLOCK, BLOCK), (11 * BLOCK, 61 * BLOCK, BLOCK)]
+    with pair(sharing_backing, noise(20 * BLOCK)) as files:
+        calls.punch_hole(files.source, 6 * BLOCK, 4 * BLOCK)
+        clone(files, 20)
+        for at, out, size in ranges[len(sizes) :]:
+            calls.clone_range(files.source, at, size, files.destination, out)
+        write_blocks(files.destination, [1, 4, 12, 45, 61])
+        found = prove_clones(files.source, files.destination, ranges)
+        alone = [shared_bytes(files.source, at, files.destination, out, size) for at, out, size in ranges]
+        assert found == [(one.shared, one.holes, one.unprovable) for one in alone]
+        assert found[0] == (3 * BLOCK, 0, 0)
+        assert found[-2:] == [(BLOCK, 0, 0), (0, 0, 0)]
+
+
+def test_clones_where_fiemap_fails_are_unprovable() -> None:
+    read, write = os.pipe()
+    try:
+        assert prove_clones(read, write, [(0, 0, 5), (5, 5, 7)]) == [(0, 0, 5), (0, 0, 7)]
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_hole_at_the_end(sharing_backing: Name) -> None:

@@ -11,7 +11,9 @@ from msgspec.structs import asdict
 from fusecopy.copying.batch import Cloned
 from fusecopy.copying.calls import FileId
 from fusecopy.copying.records import Attempt, Path, Proof, Sharing
+from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.records import Copy, Record
+from fusecopy.dispatch.totals import Tally
 from fusecopy.filesystem.trees import Made
 from fusecopy.observe.caller import Caller
 from fusecopy.reporting.flows import Carried
@@ -19,7 +21,7 @@ from fusecopy.reporting.reports import Reporter
 from fusecopy.reporting.treerecords import TreeRecords
 from fusecopy.reporting.undispatched import Undispatched
 
-CALLER = Caller(7, "fusecopy", 1001, parent=3, exe="/bin/x", args="clone -r a b")
+CALLER = Caller(7, "fusecopy", 1001, parent=3, exe="/bin/100%s", args='clone -r "a" %d')
 
 
 def _told(record: Record) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def _told(record: Record) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("shared", "holes", "unprovable"), [(8192, 0, 0), (4096, 4096, 0), (0, 0, 8192)])
 def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: int) -> None:
-    put: list[Record] = []
+    put: list[Record | Lines] = []
     reporter = Reporter(put.append, Undispatched())
     size, name = 8192, b"not utf-8 \xff"
     proof = Proof.UNPROVABLE if unprovable else Proof.FIEMAP
@@ -58,10 +60,17 @@ def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: in
     files = FileId(5, 6, 1), FileId(5, 6, 2)  # of one inode number, one after the other
     reporter.carried(copy, Made(files[0], name))
     clone = Cloned(name, files[1], size, shared, holes, unprovable, begun_ns=1_000, ended_ns=43_000)
-    reporter.clones(TreeRecords(CALLER, b"a/", b""), [clone])
-    one_by_one, whole = put
+    reporter.cloned([TreeRecords(CALLER, b"a/", b"").told(clone)])
+    one_by_one, lines = put
+    assert isinstance(one_by_one, Copy)
+    assert isinstance(lines, Lines)
+    whole = msgspec.json.decode(lines.lines[0], type=Copy)
+    assert msgspec.json.encode(whole) + b"\n" == lines.lines[0]
+    one_by_one_totals, whole_totals = Tally(), Tally()
+    one_by_one_totals.add(one_by_one)
+    whole_totals.add(lines)
+    assert whole_totals.totals() == one_by_one_totals.totals()
     assert _told(whole) == _told(one_by_one)
-    assert isinstance(whole, Copy)
     ended = time.time() - (time.monotonic() - whole.mono_ns / 1e9)
     assert abs(datetime.fromisoformat(whole.time).timestamp() - ended) < 1
     assert (whole.seq, whole.shared) == (2, None if unprovable else shared)
