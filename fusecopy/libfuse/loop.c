@@ -343,7 +343,7 @@ static void put_off_request(struct fusecopy_request *request, int kind, void (*s
 	kept->put_off = (struct fusecopy_put_off){ .kind = kind, .run = run_request };
 	kept->serve = serve;
 	memcpy(kept->bytes, request->header, size);
-	fusecopy_put_off(&kept->put_off);
+	fusecopy_put_off((struct fusecopy_put_off *)kept);
 }
 
 static void serve_request(const struct fusecopy_server *server, const struct fuse_in_header *header)

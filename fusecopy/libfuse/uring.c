@@ -521,24 +521,34 @@ static void serve_entry(struct entry *entry, int is_late, void (*serve)(struct f
 	}
 }
 
-void fusecopy_uring_receive_and_serve(unsigned queue, void (*serve)(struct fusecopy_request *))
+/* An entry of that queue, ready to register; NULL, and the reason told, where it cannot be had. */
+static struct entry *new_entry(unsigned queue)
 {
 	struct entry *entry = calloc(1, sizeof(*entry));
-	int is_late = state_now() == BEGUN;
-	int error = entry ? 0 : -ENOMEM;
+	int error;
 
-	if (entry) {
-		entry->queue = queue;
-		entry->ring.fd = -1;
-		error = open_entry(entry);
+	if (!entry) {
+		fusecopy_uring_fail(ENOMEM);
+		return NULL;
 	}
-	if (error) {
-		fusecopy_uring_fail(-error);
-		if (entry)
-			close_entry(entry);
-		free(entry);
+	entry->queue = queue;
+	entry->ring.fd = -1;
+	error = open_entry(entry);
+	if (error == 0)
+		return entry;
+	fusecopy_uring_fail(-error);
+	close_entry(entry);
+	free(entry);
+	return NULL;
+}
+
+void fusecopy_uring_receive_and_serve(unsigned queue, void (*serve)(struct fusecopy_request *))
+{
+	int is_late = state_now() == BEGUN;
+	struct entry *entry = new_entry(queue);
+
+	if (!entry)
 		return;
-	}
 	prctl(PR_SET_NAME, "ring");
 	bind_to(queue);
 	if (check_in(entry)) {
