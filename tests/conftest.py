@@ -4,6 +4,7 @@ A test that needs more than an ordinary system says so, by a marker (@pytest.mar
 calls require(). What is missing skips the test and is named, or fails it where FUSECOPY_REQUIRE lists it.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -46,16 +47,55 @@ def _has_io_uring() -> bool:
     return os.access(io_uring.SWITCH, os.W_OK)
 
 
+class _Switch:
+    """The machine's switch for requests by io_uring, which other runs of tests on this machine may want too:
+    on, it is shared, off is for one, and whoever leaves last puts it back."""
+
+    def __init__(self) -> None:
+        self._wanted: list[str] = []
+        self._descriptor = -1
+        self._before = ""
+
+    def want(self, value: str) -> None:
+        if not self._wanted:
+            self._descriptor = os.open(io_uring.SWITCH, os.O_RDWR)
+            self._before = io_uring.SWITCH.read_text() if self._is_alone() else "N"
+        self._wanted.append(value)
+        self._set()
+
+    def leave(self) -> None:
+        self._wanted.pop()
+        if self._wanted:
+            self._set()
+            return
+        if self._is_alone():
+            io_uring.SWITCH.write_text(self._before)
+        os.close(self._descriptor)
+
+    def _set(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX if self._wanted[-1] == "N" else fcntl.LOCK_SH)
+        io_uring.SWITCH.write_text(self._wanted[-1])
+
+    def _is_alone(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+_switch = _Switch()
+
+
 @contextmanager
 def switched(to: str) -> Iterator[None]:
-    """Set the machine's switch for requests by io_uring (Y or N) while the context lasts."""
+    """Set that switch (Y or N) while the context lasts."""
     require("io_uring")
-    before = io_uring.SWITCH.read_text()
-    io_uring.SWITCH.write_text(to)
+    _switch.want(to)
     try:
         yield
     finally:
-        io_uring.SWITCH.write_text(before)
+        _switch.leave()
 
 
 CAPABILITIES: dict[str, Callable[[], bool]] = {

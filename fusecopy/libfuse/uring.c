@@ -5,9 +5,13 @@
  * The kernel has one queue for each possible processor, and gives a request to an entry of its caller's queue and to
  * no other. Each entry here has a ring and a thread of its own, bound to that processor, so a free entry always has
  * a thread that waits for it, and a slow request holds up none but itself. The kernel takes the entry that became
- * free last. A queue begins with two, one that serves and one in reserve; when none has been free for a millisecond,
- * or a request says that it is going to wait, the watch has one more made. They are not taken back: the kernel has no
- * command for it, and a thread that ends takes its entry with it.
+ * free last. A queue begins with one; when none has been free for a millisecond, or a request says that it is going to
+ * wait, the watch has more made, and no sooner: requests that wait in the kernel cost less than threads. They are not
+ * taken back: the kernel has no command for it, and a thread that ends takes its entry with it.
+ *
+ * An entry that is registered is given the next request that comes, but none that waits already: those are fetched
+ * where an answer is handed in (fuse_uring_do_register and fuse_uring_commit_fetch, Linux 6.14 to 6.18). So for each
+ * entry made later the mount is asked something from its processor, which its answer follows: the nudge.
  *
  * INIT, FORGET and INTERRUPT still come by /dev/fuse (loop.c).
  */
@@ -62,9 +66,6 @@ struct command {
 #define PAGE 4096
 #define PAYLOAD (1 << 20)
 
-/* So many more may be made than there are in the beginning. */
-#define MORE_ENTRIES 1024
-
 /* How often the watch looks while no entry is free, after how many looks that found one it sleeps, and how long it
  * lets be what could not be had. */
 #define TICK_NS 1000000
@@ -116,6 +117,15 @@ static int stop_event = -1;
 
 static __thread struct entry *current;
 
+/* Python's lock goes from thread to thread at every system call that its holder makes, if others wait for it: with 20
+ * that do, a request costs twice as much. So one thread at a time has the turn with Python, until it is done or waits
+ * for longer than a tick. Odd while somebody has it. */
+static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turn_is_free = PTHREAD_COND_INITIALIZER;
+static uint64_t turn, turn_seen;
+static int waiting_for_turn;
+static __thread uint64_t mine;
+
 int fusecopy_on_ring(void)
 {
 	return current != NULL;
@@ -149,7 +159,7 @@ static int open_entry(struct entry *entry)
 
 /* ---- beginning and end --------------------------------------------------------------------------------- */
 
-int fusecopy_uring_prepare(const char *mounted_on, unsigned processors, unsigned entries_each)
+int fusecopy_uring_prepare(const char *mounted_on, unsigned processors, unsigned entries_each, unsigned more)
 {
 	mountpoint = strdup(mounted_on);
 	queues = calloc(processors, sizeof(*queues));
@@ -158,7 +168,7 @@ int fusecopy_uring_prepare(const char *mounted_on, unsigned processors, unsigned
 		return -ENOMEM;
 	queue_count = processors;
 	entry_count = missing = processors * entries_each;
-	entry_limit = entry_count + MORE_ENTRIES;
+	entry_limit = entry_count + more;
 	state = PREPARING;
 	return 0;
 }
@@ -279,10 +289,56 @@ static void wake_watch(void)
 	pthread_mutex_unlock(&lock);
 }
 
+static void give_away(uint64_t whose)
+{
+	pthread_mutex_lock(&turn_lock);
+	if (turn == whose) {
+		__atomic_store_n(&turn, whose + 1, __ATOMIC_SEQ_CST);
+		pthread_cond_signal(&turn_is_free);
+	}
+	pthread_mutex_unlock(&turn_lock);
+}
+
+void fusecopy_uring_begin_python(void)
+{
+	if (!current)
+		return;
+	pthread_mutex_lock(&turn_lock);
+	while (turn & 1 && state_now() == BEGUN) {
+		__atomic_add_fetch(&waiting_for_turn, 1, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&watch_sleeps, __ATOMIC_SEQ_CST))
+			wake_watch();
+		pthread_cond_wait(&turn_is_free, &turn_lock);
+		__atomic_sub_fetch(&waiting_for_turn, 1, __ATOMIC_SEQ_CST);
+	}
+	mine = turn | 1;
+	__atomic_store_n(&turn, mine, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&turn_lock);
+}
+
+void fusecopy_uring_end_python(void)
+{
+	if (current)
+		give_away(mine);
+}
+
+/* Whether somebody waits for the turn; if so, it is taken from who has had it since the last tick. */
+static int look_after_turn(void)
+{
+	uint64_t now = __atomic_load_n(&turn, __ATOMIC_SEQ_CST);
+	int is_wanted = __atomic_load_n(&waiting_for_turn, __ATOMIC_SEQ_CST) > 0;
+
+	if (is_wanted && now & 1 && now == turn_seen)
+		give_away(now);
+	turn_seen = now;
+	return is_wanted;
+}
+
 void fusecopy_uring_make_way(void)
 {
 	struct queue *queue = &queues[current->queue];
 
+	give_away(mine);
 	if (__atomic_load_n(&queue->free, __ATOMIC_SEQ_CST) > 0)
 		return;
 	__atomic_store_n(&queue->is_stuck, 1, __ATOMIC_SEQ_CST);
@@ -320,6 +376,8 @@ static int look_after(unsigned number)
 
 static int is_any_short(void)
 {
+	if (__atomic_load_n(&waiting_for_turn, __ATOMIC_SEQ_CST) > 0)
+		return 1;
 	for (unsigned i = 0; i < queue_count; i++)
 		if (__atomic_load_n(&queues[i].free, __ATOMIC_SEQ_CST) <= 0)
 			return 1;
@@ -357,7 +415,7 @@ void fusecopy_uring_watch(void)
 	if (!await_begin())
 		return;
 	while (state_now() == BEGUN) {
-		quiet++;
+		quiet = look_after_turn() ? 0 : quiet + 1;
 		for (unsigned i = 0; i < queue_count; i++)
 			if (look_after(i))
 				quiet = 0;

@@ -18,8 +18,10 @@ struct fusecopy_rings {
 	uint64_t requests;    /* that came so */
 };
 
-/* Begin to make entries for so many processors of what is mounted there; 0 or a negative errno. */
-int fusecopy_uring_prepare(const char *mounted_on, unsigned int processors, unsigned int entries_each);
+/* Begin to make entries for so many processors of what is mounted there, and later at most so many more; 0 or a
+ * negative errno. */
+int fusecopy_uring_prepare(const char *mounted_on, unsigned int processors, unsigned int entries_each,
+			   unsigned int more);
 
 /* Run by a thread for each entry until there are no more requests, and by one that watches them. */
 void fusecopy_uring_receive_and_serve(unsigned int queue, void (*serve)(struct fusecopy_request *));
@@ -40,6 +42,10 @@ void fusecopy_uring_end(void);
 /* Whether the calling thread serves an entry; have its processor served by another, because it is going to wait. */
 int fusecopy_on_ring(void);
 void fusecopy_uring_make_way(void);
+
+/* Around what Python does for a request by io_uring: one thread at a time, until one is slow. */
+void fusecopy_uring_begin_python(void);
+void fusecopy_uring_end_python(void);
 
 void fusecopy_uring_look(struct fusecopy_rings *rings);
 

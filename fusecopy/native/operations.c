@@ -195,7 +195,9 @@ static void serve(struct fusecopy_request *request)
 		return;
 	settle(operation->before_python, request);
 	fusecopy_begin_interruptible(request);
+	fusecopy_uring_begin_python();
 	on_left(request);
+	fusecopy_uring_end_python();
 	fusecopy_end_interruptible(request);
 }
 

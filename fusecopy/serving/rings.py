@@ -1,9 +1,10 @@
-"""The threads that serve requests by io_uring (libfuse/uring.c): two for each processor in the beginning,
+"""The threads that serve requests by io_uring (libfuse/uring.c): one for each processor in the beginning,
 more where all of a processor's wait, and one that watches them.
 """
 
 import errno
 import os
+import resource
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,13 @@ import trio
 
 from fusecopy.native._native import ffi, lib
 
-ENTRIES_EACH = 2
-"""For each processor in the beginning: one that serves and one in reserve."""
+ENTRIES_EACH = 1
+"""For each processor in the beginning."""
+
+MORE_ENTRIES = 1024
+"""Made later at most, and no more than one for so many descriptors that the server may have:"""
+
+DESCRIPTORS_EACH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,8 @@ class Rings:
         requests come by /dev/fuse."""
         if not self._processors:
             return
-        error = lib.fusecopy_uring_prepare(self._mountpoint, self._processors, ENTRIES_EACH)
+        more = min(MORE_ENTRIES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_EACH)
+        error = lib.fusecopy_uring_prepare(self._mountpoint, self._processors, ENTRIES_EACH, more)
         if not error:
             for queue in range(self._processors):
                 for _ in range(ENTRIES_EACH):

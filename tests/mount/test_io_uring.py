@@ -313,7 +313,7 @@ def test_threads_are_bound_to_their_processor(backing: Path) -> None:
         tasks = Path(f"/proc/{mount.process.pid}/task")
         bound = [os.sched_getaffinity(int(task.name)) for task in tasks.iterdir() if name_of(task) == "ring"]
         for processor in os.sched_getaffinity(0):
-            assert bound.count({processor}) >= 2
+            assert bound.count({processor}) >= 1
 
 
 def name_of(task: Path) -> str:
