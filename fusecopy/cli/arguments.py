@@ -21,7 +21,7 @@ class _Name(click.ParamType):  # type: ignore[type-arg] # generic from click 8.3
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
         if not value:
-            self.fail("an empty name names no file", param, ctx)
+            self.fail("the name is empty", param, ctx)
         return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, text: str) -> list[CompletionItem]:

@@ -1,4 +1,4 @@
-"""fusecopy audit: run a command and check that program, kernel, server and extents tell the same."""
+"""fusecopy audit: run a command and check that program, kernel, server and extents agree."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -58,7 +58,7 @@ def backing_of(path: Path, mount: mounts.Mount) -> Path:
     """The backing of the FUSE mount that the file `path` lies in.
 
     Raises:
-        NotSharedError: the mount is another program's, or does not tell its backing.
+        NotSharedError: the mount is another program's, or does not say what its backing is.
     """
     if mount.fstype != mounts.FSTYPE:
         raise NotSharedError(
@@ -71,7 +71,8 @@ def backing_of(path: Path, mount: mounts.Mount) -> Path:
     except OSError as error:
         # ENODATA: only the root of the mount has the attribute, and this is a bind mount of a part of it.
         raise NotSharedError(
-            f"{path}: the mount {mount.mountpoint} does not tell its backing ({error.strerror}): unprovable",
+            f"{path}: the mount {mount.mountpoint} does not say what its backing is ({error.strerror}):"
+            " unprovable",
             "Name the file by the mount point that fusecopy was given (fusecopy list).",
         ) from error
 

@@ -26,10 +26,10 @@ ERASE_LINE = "\r\x1b[K"
 
 @click.command("clone")
 @click.option("-r", "--recursive", is_flag=True, help="Clone directories with all that is in them.")
+@click.option("--how", type=click.Choice(ioctls.HOWS[1:]), default=None, help="Copy data in this way only.")
 @click.option(
-    "--how", type=click.Choice(ioctls.HOWS[1:]), default=None, help="How data may be carried, or not at all."
+    "--progress/--no-progress", default=None, help="Show how far it is; by default on a terminal only."
 )
-@click.option("--progress/--no-progress", default=None, help="Tell how far it is; else only a terminal.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of a clone that succeeded.")
 @click.argument("source", type=PATH)
 @click.argument("destination", type=PATH)
@@ -41,8 +41,8 @@ def command(
     All is kept as by cp -a, as far as you may: owners, modes, times, extended attributes, ACLs, hard
     links, holes, symbolic links, special files. DESTINATION must be new; in an existing directory SOURCE's
     own name is made. It appears when it is complete; after an error or an interruption nothing is left.
-    A mount point below the backing is an error. Data is carried as the mount's policy says; with --how
-    reflink, or in a strict mount, the status is 21 where a reflink is not to be had.
+    A mount point below the backing is an error. The mount's policy says how data is copied; with
+    --how reflink, or in a strict mount, the status is 21 where a reflink is refused.
     """
     target = _target(source, destination)
     names = f"{source} -> {target}"
@@ -148,14 +148,14 @@ def _failed(error: OSError, names: str) -> FusecopyError:
     """What the request itself, or opening for it, was answered."""
     if error.errno in (errno.ENOTTY, errno.EACCES) and error.filename is None:
         return UsageError(
-            f"{names}: that is no mount of this fusecopy, or not yours to ask",
+            f"{names}: this is not a fusecopy mount, or not one that you may ask",
             "Elsewhere cp -a --reflink=always clones.",
         )
     if error.errno == errno.EINTR:
         return FusecopyError(f"{names}: interrupted; nothing of it is left")
     if error.errno == errno.EBUSY:
         return FusecopyError(
-            f"{names}: the server clones as many trees as it may at a time", "Try again later."
+            f"{names}: the server is cloning as many trees as it can at a time", "Try again later."
         )
     return FusecopyError(f"{error.filename or names}: {error.strerror}")
 

@@ -12,20 +12,20 @@ from fusecopy.errors import Exit, FusecopyError
 from fusecopy.terminal import escape_what_cannot_be_encoded, say
 
 COMMANDS = {
-    "audit": "run a command and check that kernel, server and extents tell the same",
+    "audit": "run a command and check that program, kernel, server and extents agree",
     "clone": "clone a file or a whole tree in a mount by one request",
-    "cp": "copy one file and say how it may be carried",
+    "cp": "copy one file in one way or not at all",
     "demo": "show on a scratch mount how copies travel",
     "doctor": "measure what a directory and this machine can do",
     "explain": "tell the whole story of one copy",
     "list": "list the mounts of fusecopy",
-    "log": "show what carried each copy",
+    "log": "show what became of each copy",
     "mount": "serve a directory at a mount point",
     "policy": "show or change how a mount answers copies",
-    "run": "run a command whose reflink ioctls work in mounts",
-    "shell": "start a shell in a mount, as by run",
-    "status": "show what a mount has done, and what it is not asked any more",
-    "trace": "run a command and tell its copies, system call by system call",
+    "run": "run a command with reflink ioctls that work in mounts",
+    "shell": "start a shell in a mount whose commands may clone there",
+    "status": "show what a mount has done, and what the kernel no longer asks it",
+    "trace": "run a command and show its copies, system call by system call",
     "umount": "unmount and wait for the server to end",
     "verify": "prove how much of a file shares extents with another",
 }
@@ -65,7 +65,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show versions."
 )
 def fusecopy() -> None:
-    """A passthrough file system that tells what carried every copy made inside it."""
+    """A passthrough file system that says what became of every copy made inside it."""
 
 
 def _show(error: click.ClickException) -> None:

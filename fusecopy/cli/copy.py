@@ -1,8 +1,8 @@
-"""fusecopy cp: copy one file and say how it may be carried.
+"""fusecopy cp: copy one file in one way or not at all.
 
 The three ways are those that the flags COPY_FR_COPY, COPY_FR_REFLINK and COPY_FR_DEDUP were to ask for; Linux
 never took them in, and copy_file_range(2) still refuses every flag. Inside a mount of fusecopy the way is
-announced to the server, which then carries the copy; elsewhere it is carried here.
+announced to the server, which then copies; elsewhere fusecopy cp copies by itself.
 """
 
 import errno
@@ -48,7 +48,7 @@ class Done(NamedTuple):
 
 
 @click.command("cp")
-@click.option("--how", type=click.Choice(list(ladder.HOWS)), required=True, help="How it may be carried.")
+@click.option("--how", type=click.Choice(list(ladder.HOWS)), required=True, help="How to copy it.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of a copy that succeeded.")
 @click.argument("source", type=PATH)
 @click.argument("destination", type=PATH)
@@ -56,8 +56,8 @@ def command(how: str, quiet: bool, source: Path, destination: Path) -> None:
     """Copy the file SOURCE to DESTINATION, a file or a directory, in one way or not at all.
 
     copy writes the bytes again and shares nothing. reflink shares all of them. dedupe changes no byte: it
-    shares what DESTINATION holds already, if that is the same. Where reflink or dedupe is not to be had
-    the status is 21, and a destination made for it is taken away.
+    shares what DESTINATION holds already, if that is the same. Where reflink or dedupe is refused the
+    status is 21, and a destination made for it is removed.
     """
     target = destination / source.name if destination.is_dir() else destination
     try:
@@ -160,7 +160,7 @@ def _told_by_server(files: Files, how: str, names: str, begun: int, copied: int)
         # The kernel has spliced: it asks no more after ENOSYS, and the announcement was never read.
         cause, remedy = (
             "the kernel did not ask the mount's server.",
-            "Mount anew: an earlier ENOSYS is for good.",
+            "Unmount and mount again: after an ENOSYS the kernel never asks that mount again.",
         )
         _fail(how, names, 0, cause, remedy)
     return Done(copied, {"kernel-splice": copied} if copied else {}, 0, copied)
@@ -210,7 +210,7 @@ def _fail(how: str, what: str, copied: int, cause: str | None, remedy: str | Non
 def _told(done: Done) -> str:
     """What carried it and how much is shared, in one line."""
     if not done.copied:
-        return "0 bytes, nothing to carry"
+        return "0 bytes, nothing to copy"
     by = ", ".join(path if len(done.paths) == 1 else f"{path} {count}" for path, count in done.paths.items())
     shared = "sharing unprovable" if done.shared is None else f"{done.shared} shared"
     again = "?" if done.rewritten is None else str(done.rewritten)

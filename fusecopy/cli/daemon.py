@@ -80,9 +80,9 @@ def _child(
         _tell(writing, error)
     except BaseException as error:
         status = Exit.FAILURE
-        logging.getLogger(__name__).critical("the server ended by an error", exc_info=True)
+        logging.getLogger(__name__).critical("the server ended with an error", exc_info=True)
         traceback.print_exc()
-        _tell(writing, FusecopyError(f"the server ended by an error: {error!r}"))
+        _tell(writing, FusecopyError(f"the server ended with an error: {error!r}"))
     finally:
         logging.shutdown()
         os._exit(status)

@@ -30,9 +30,9 @@ WIDTH = 79
 def command(directory: Path | None, required: str | None, as_json: bool) -> None:
     """Measure what this machine, and with DIR that directory, can do for copies.
 
-    Each line says ok, limited, missing or unknown, what was measured, and what it means. In DIR it is tried
-    out on files without names. The status is 0 whatever is found, unless --require names it, and 11 where
-    DIR cannot be used. Names are given without regard to case, with - for a space: seccomp-notify.
+    Each line says ok, limited, missing or unknown, what was measured, and what it means. In DIR this is
+    tried out on files without names. The status is 0 whatever is found, unless --require names it, and 11
+    where DIR cannot be used. Names are given without regard to case, with - for a space: seccomp-notify.
     """
     here = place.examine(str(directory)) if directory else []
     findings = [*here, *serving.examine(), *watching.examine()]

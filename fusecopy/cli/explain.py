@@ -29,7 +29,7 @@ WIDTH = 79
 @click.argument("seq", required=False, type=click.IntRange(min=1))
 @click.option("--log", "is_log", is_flag=True, help="TARGET is a log file.")
 def command(target: Path, seq: int | None, is_log: bool) -> None:
-    """Tell the whole story of one copy: what was asked, what carried it, what refused it, and why.
+    """Tell the whole story of one copy: what was asked, how it was copied, or what refused it and why.
 
     TARGET is a file in a mount, and the last copy into it is meant; or a mount point or, with --log, a log
     file, and SEQ the number of the copy in the newest mount's log (fusecopy log --json).

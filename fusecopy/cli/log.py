@@ -77,7 +77,7 @@ PASSTHROUGH = "passthrough: the kernel reads and writes by itself; only copy req
 
 @click.command("log")
 @click.argument("target", required=False, type=PATH)
-@click.option("-F", "--follow", is_flag=True, help="Go on with the copies that come; ^C ends it.")
+@click.option("-F", "--follow", is_flag=True, help="Follow: show further copies as they come; ^C ends it.")
 @click.option(
     "-p",
     "--pid",
@@ -167,7 +167,7 @@ def find_log(target: Path | None) -> Path:
 def _without_answer(at: str, told: running.Running | None, error: OSError) -> Path:
     if told is None:
         raise LogError(
-            f"{at}: the mount does not tell its log: {error.strerror}", "Name the log file instead."
+            f"{at}: the mount does not say where its log is: {error.strerror}", "Name the log file instead."
         ) from error
     if isinstance(error, TimeoutError):
         say(f"fusecopy: {at}: the server does not answer; what it holds is not shown", sys.stderr)
@@ -197,7 +197,7 @@ def _dispatches(chosen: str | None, failures: bool) -> frozenset[str]:
     names = frozenset(chosen.split(","))
     if unknown := names - frozenset(DISPATCHES):
         raise UsageError(
-            f"there is no dispatch {', '.join(sorted(unknown))}", f"Choose from {','.join(DISPATCHES)}."
+            f"unknown dispatch: {', '.join(sorted(unknown))}", f"Choose from {','.join(DISPATCHES)}."
         )
     return names
 

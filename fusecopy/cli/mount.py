@@ -53,18 +53,18 @@ Given = dict[str, str | bool]
 @click.command()
 @click.argument("backing", type=NAME)
 @click.argument("mountpoint", type=NAME)
-@click.option("-o", "words", multiple=True, metavar="OPT,...", help="Mount options, as mount(8) has them.")
+@click.option("-o", "words", multiple=True, metavar="OPT,...", help="Mount options, as for mount(8).")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground.")
 @click.option("--log", "log_file", type=NAME, help="The dispatch log's file.")
 @click.option("--paths", help="The ladder: reflink,copy_file_range,splice,sendfile,readwrite,dedupe.")
-@click.option("--strict", is_flag=True, help="Answer an error where a reflink cannot be had.")
+@click.option("--strict", is_flag=True, help="Answer an error where a reflink is not possible.")
 @click.option("--decline", help="Leave every copy to the kernel: eopnotsupp, enosys (for good) or exdev.")
 @click.option("--refuse", metavar="ERRNO", help="Refuse every copy with this errno, for experiments.")
 @click.option("--coherent", is_flag=True, help="Ask the backing every time.")
-@click.option("--exclusive", is_flag=True, help="Nobody else changes the backing: do not look.")
+@click.option("--exclusive", is_flag=True, help="Assume that nobody else changes the backing.")
 @click.option("--passthrough", is_flag=True, help="Have the kernel read and write by itself (root).")
 @click.option("--no-native-lane", is_flag=True, hidden=True)  # for tests: Python answers every request
-@click.option("--replace", is_flag=True, help="Take away a dead mount at the mount point first.")
+@click.option("--replace", is_flag=True, help="Remove a dead mount at the mount point first.")
 def command(
     backing: str,
     mountpoint: str,
@@ -76,12 +76,12 @@ def command(
 ) -> None:
     """Serve the directory BACKING at MOUNTPOINT.
 
-    Returns once the mount answers. Then copy inside it, and read what carried each copy with
+    Returns once the mount answers. Then copy inside it, and read what became of each copy with
     `fusecopy log MOUNTPOINT`. Options of -o: libfuse's (allow_other, ro, ...), noatime, strict,
     log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, exclusive, kernel_cache, passthrough,
     io_uring (fail where requests cannot come that way), no-io_uring (even where they can), and
     timeout=SECONDS for which the kernel may believe names, attributes and listings. By default
-    the backing is watched, and what others change in it is asked anew.
+    fusecopy watches the backing, and the mount shows what others change in it.
     """
     asked = options.parse(words)
     named = {"log": log_file, **policy}
@@ -239,7 +239,7 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
 def _max_read(own: Given) -> int:
     text = str(own.get("max_read", "0"))
     if not text.isascii() or not text.isdecimal() or int(text) >= 1 << 31:
-        raise UsageError(f"max_read={text} is no number of bytes", "give one, as max_read=65536")
+        raise UsageError(f"max_read={text} is not a number of bytes", "give one, as max_read=65536")
     return int(text)
 
 
@@ -318,7 +318,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < 1e9:
-        raise UsageError(f"timeout={text} is no number of seconds", "give 0 or more, as timeout=1")
+        raise UsageError(f"timeout={text} is not a number of seconds", "give 0 or more, as timeout=1")
     return seconds
 
 

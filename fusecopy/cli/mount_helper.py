@@ -32,7 +32,7 @@ def _mount(arguments: list[str]) -> None:
     except getopt.GetoptError as error:
         raise UsageError(f"mount.fusecopy: {error}", f"usage: {USAGE}") from error
     if len(operands) != 2:
-        raise UsageError("mount.fusecopy wants a backing directory and a mount point")
+        raise UsageError("mount.fusecopy needs a backing directory and a mount point")
     letters = [letter for letter, _ in options]
     if "-N" in letters:
         raise UsageError("mount.fusecopy cannot mount into another namespace (-N)", "use nsenter(1)")

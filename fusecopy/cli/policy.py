@@ -31,7 +31,7 @@ def command(mountpoint: str, words: tuple[str, ...]) -> None:
 def _failure(mountpoint: str, words: tuple[str, ...], error: OSError) -> FusecopyError:
     if error.errno == errno.EINVAL:
         return UsageError(
-            f"{' '.join(words)!r} is no policy, or contradicts the mount's", "see fusecopy policy --help"
+            f"{' '.join(words)!r} is not a policy, or contradicts the mount's", "see fusecopy policy --help"
         )
     if error.errno == errno.EPERM:
         return FusecopyError(

@@ -11,8 +11,8 @@ def command(words: tuple[str, ...]) -> None:
     """Run COMMAND with FICLONE, FICLONERANGE, FIDEDUPERANGE and FIEMAP served on mounts of fusecopy.
 
     The kernel refuses these ioctls on every FUSE mount, so `cp --reflink=always` fails there. Under
-    `fusecopy run` they are carried out on the backing, by COMMAND and all that it starts: a clone or
-    the backing's own error. Everything else goes on as without it.
+    `fusecopy run` COMMAND, and all that it starts, gets from them a clone, or the backing's own error.
+    Everything else goes on as without it.
 
     A set-user-ID program such as sudo gains no rights under it (no_new_privs): put `sudo` before
     `fusecopy run`, not behind. Programs that outlive COMMAND get ENOSYS for these ioctls.

@@ -1,4 +1,4 @@
-"""fusecopy trace: run a command and tell every copy as program, kernel and server saw it."""
+"""fusecopy trace: run a command and show every copy as program, kernel and server saw it."""
 
 import sys
 from collections import Counter
@@ -37,7 +37,7 @@ REQUESTS = [
 OTHERS = "(others)"
 """Programs that the command did not start, and requests that the kernel sent in a server's context."""
 
-LOGS_ONLY = "only what the dispatch logs say of this time follows, whoever copied"
+LOGS_ONLY = "what follows is all that the dispatch logs say of this time, by any program"
 
 
 class Traced(click.Command):
@@ -75,10 +75,10 @@ def command(
     chrome: Path | None,
     buffer: int,
 ) -> int:
-    """Run COMMAND and tell each of its copies in the mounts MNT, or in every FUSE mount: what the program
+    """Run COMMAND and show each of its copies in the mounts MNT, or in every FUSE mount: what the program
     asked, what requests the kernel sent, and what the server did.
 
-    The trace ends with COMMAND; what it leaves in the background is followed no further. Needs root and
+    The trace ends with COMMAND; what it leaves in the background is not followed. Needs root and
     tracefs; without them only what the dispatch logs say is shown. The exit status is COMMAND's, 128 and
     the number for a signal; 125 if tracing failed, 126 or 127 if COMMAND cannot be run or found.
     """

@@ -28,8 +28,8 @@ UNMOUNT_SECONDS = 10
 def command(mountpoint: str, lazy: bool, abort: bool) -> None:
     """Unmount MOUNTPOINT and wait until its server has ended and its log is complete.
 
-    Works on a mount whose server is gone, too. Where it is busy, the processes that hold it are named. With
-    --lazy and --abort nothing is asked of the server.
+    Works on a mount whose server is gone, too. Where it is busy, the processes that hold it are named.
+    --lazy and --abort ask the server nothing.
     """
     mount = _mount_at(mountpoint)
     if abort:

@@ -82,11 +82,14 @@ def _range(_context: click.Context, _parameter: click.Parameter, text: str | Non
     "saved",
     type=PATH,
     metavar="SAVED",
-    help="Of what an earlier run with --json saved: which files share less than they did?",
+    help="List the files that share less than in SAVED, what an earlier run with --json printed.",
 )
 @click.option("--all", "everything", is_flag=True, help="List the files that are wholly shared too.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="What was found as JSON: one object, or one a file and the sums."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON: one object, or one for each file and one for the sums.",
 )
 def command(
     a: Path | None,
@@ -102,7 +105,7 @@ def command(
 
     Files in a mount of fusecopy are looked at through its backing. The status is 0 when every byte of B
     that occupies storage is shared, and 20 when some are not, or when nothing can be known: only btrfs, XFS
-    and ext2 to ext4 are known to tell where on a device files lie. What lies in one compressed extent is read
+    and ext2 to ext4 are known to say where on a device files lie. What lies in one compressed extent is read
     and compared.
 
     With -r, or --pairs, many files are compared: those that are equal but not shared are `rewritten`, and
@@ -233,5 +236,5 @@ def _judge(a: Path, b: Path, verdict: Verdict, unshareable: bool) -> None:
     if sharing.unprovable:
         raise NotSharedError(
             f"{b}: {sharing.unprovable} of {verdict.stored} bytes are unprovable: {sharing.reason}",
-            "It is neither known that they are shared nor that they are not.",
+            "Whether they are shared cannot be known.",
         )

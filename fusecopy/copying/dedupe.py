@@ -13,7 +13,7 @@ CHUNK = 16 * MIB
 """Bytes compared in one call; btrfs works in pieces of this size, and kernels before 4.18 clamp to it."""
 
 DIFFERS = "differs"
-OVERHANG = "the tail is no whole block"
+OVERHANG = "the tail is not a whole block"
 
 
 def pieces(job: Request, files: Files) -> list[Piece]:

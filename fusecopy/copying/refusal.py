@@ -197,7 +197,7 @@ _RULES: list[_Rule] = [
         (errno.EOPNOTSUPP, errno.ENOTTY),
         lambda f: f.destination.mount.name == "xfs",
         "This XFS was made without reflink (device {f.destination.device}).",
-        "Make it anew with mkfs.xfs -m reflink=1, which cannot be added later.",
+        "It cannot be added later: make a new one with mkfs.xfs -m reflink=1.",
     ),
     _Rule(
         (errno.EOPNOTSUPP, errno.ENOTTY),
@@ -235,13 +235,13 @@ _RULES: list[_Rule] = [
     _Rule(
         _EINVAL,
         lambda f: _shares(f) and f.source.offset % f.block != 0,
-        "The source offset {f.source.offset} is no multiple of the block size {f.block}.",
+        "The source offset {f.source.offset} is not a multiple of the block size {f.block}.",
         "Begin at a multiple of {f.block} in both files.",
     ),
     _Rule(
         _EINVAL,
         lambda f: _shares(f) and f.destination.offset % f.block != 0,
-        "The destination offset {f.destination.offset} is no multiple of the block size {f.block}.",
+        "The destination offset {f.destination.offset} is not a multiple of the block size {f.block}.",
         "Begin at a multiple of {f.block} in both files.",
     ),
     _Rule(
@@ -254,8 +254,8 @@ _RULES: list[_Rule] = [
     _Rule(
         (errno.EINVAL,),
         _unaligned_tail,
-        "The length {f.request.length} is no multiple of the block size {f.block} and the range ends before "
-        "the source does, at {f.source.end} of {f.source.stat.st_size}.",
+        "The length {f.request.length} is not a multiple of the block size {f.block} and the range ends"
+        " before the source does, at {f.source.end} of {f.source.stat.st_size}.",
         "Copy a multiple of {f.block} bytes, or up to the source's end.",
     ),
     _Rule(

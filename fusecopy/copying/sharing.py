@@ -19,9 +19,9 @@ _WEAKEST_FIRST = (Proof.CHANGED, Proof.UNPROVABLE, Proof.FIEMAP, Proof.WRITTEN)
 
 _TO_THE_END = (1 << 64) - 1
 
-NO_PLACES = "the filesystem does not tell where on a device files lie"
+NO_PLACES = "the filesystem does not say where on its device files lie"
 INLINE = "inline in metadata"
-ENCODED = "in one compressed extent, of which FIEMAP does not tell which bytes"
+ENCODED = "in one compressed extent; FIEMAP does not say which of its bytes"
 """Why bytes are unprovable."""
 
 

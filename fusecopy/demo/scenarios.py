@@ -46,7 +46,7 @@ def zero_copy(stage: Stage) -> None:
     if stage.place.reflink:
         stage.check("reflink wrote none", cloned.rewritten == 0 and cloned.shared == DATA_BYTES)
     else:
-        stage.check("reflink is not to be had here: the kernel spliced", cloned.path == "kernel-splice")
+        stage.check("no reflink here: the kernel spliced", cloned.path == "kernel-splice")
 
 
 def handler(stage: Stage) -> None:
@@ -142,7 +142,7 @@ def clone(stage: Stage) -> None:
         stage.check("FICLONERANGE and copy_file_range share the same extents", both)
     else:
         carried = copied.path == "copy_file_range" and not copied.shared
-        stage.check("without reflink copy_file_range carries it, and none is proven to be shared", carried)
+        stage.check("without reflink copy_file_range copies it, and nothing is proven to be shared", carried)
 
 
 def blocks(stage: Stage) -> None:
@@ -158,7 +158,9 @@ def blocks(stage: Stage) -> None:
             (copy.copied, copy.shared, copy.rewritten) == (70000, 69632, 368),
         )
     else:
-        stage.check("without reflink none is proven to be shared", copy.copied == 70000 and not copy.shared)
+        stage.check(
+            "without reflink nothing is proven to be shared", copy.copied == 70000 and not copy.shared
+        )
 
 
 class Scenario(NamedTuple):

@@ -128,7 +128,7 @@ def _fiemap(directory: int, backing: Backing) -> Finding:
     if not backing.fiemap:
         return Finding("FIEMAP", State.MISSING, "is refused", "sharing is unprovable")
     if not calls.gives_places(directory):
-        return Finding("FIEMAP", State.LIMITED, "tells no places on a device", "sharing is unprovable")
+        return Finding("FIEMAP", State.LIMITED, "does not say where files lie", "sharing is unprovable")
     return Finding("FIEMAP", State.OK, "works", "sharing can be proven")
 
 

@@ -70,7 +70,7 @@ def _drivers() -> Finding:
     if output("cat", f"/proc/{os.getpid()}/syscall"):
         of = "all programs" if os.geteuid() == 0 else "your programs"
         return Finding("drivers", State.OK, found, f"the calls of {of} are named")
-    meaning = "unknown, but to a server run by root"
+    meaning = "known only to a server run by root"
     return Finding("drivers", State.LIMITED, found, meaning)
 
 

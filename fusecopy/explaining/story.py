@@ -22,7 +22,7 @@ def tell(copy: Copy, evidence: Evidence) -> Iterator[Line]:
     yield Line("asked", _asked(copy))
     yield Line("dispatch", f"{copy.dispatch}: {_dispatch(copy)}")
     yield from _labelled("attempts", _attempts(copy, evidence))
-    yield Line("carried", _carried(copy))
+    yield Line("copied", _carried(copy))
     yield Line("shared", _shared(copy))
     yield Line("rewritten", "unknown" if copy.rewritten is None else f"{copy.rewritten} bytes")
     yield from _why(copy, evidence)
@@ -47,13 +47,13 @@ def _dispatch(copy: Copy) -> str:
     """What the kernel did with the copy, in words."""
     match copy.dispatch:
         case "dispatched":
-            return "the kernel sent the server a copy request and the server carried it"
+            return "the kernel sent the server a copy request, and the server copied"
         case "fallback":
             asked = "the server declined" if copy.requests.copies else "the server was not asked"
             moved = "unseen" if copy.copied is None else _moved(copy)
             return f"{asked}, and the kernel moved the bytes by its own splice ({moved})"
         case "bypassed":
-            return f"the program itself moved the bytes by {copy.driver}, asking no offload ({_moved(copy)})"
+            return f"the program moved the bytes itself by {copy.driver}, without an offload ({_moved(copy)})"
         case "refused":
             return f"no byte was copied, for {copy.errno}"
         case _:
@@ -74,11 +74,11 @@ def _attempts(copy: Copy, evidence: Evidence) -> Iterator[str]:
 
 def _result(attempt: Attempt, rule: Refusal | None, cause: str | None) -> str:
     if attempt.carried == attempt.length:
-        return "carried all"
+        return "copied all"
     reason = attempt.reason
     if rule and not reason:
         reason = "for the cause below" if rule.cause == cause else f"by what the files are now: {rule.cause}"
-    count = f"carried {attempt.carried}" if attempt.carried else "carried nothing"
+    count = f"copied {attempt.carried}" if attempt.carried else "copied nothing"
     return ", ".join(part for part in (count, attempt.errno, reason) if part)
 
 
@@ -97,9 +97,7 @@ def _shared(copy: Copy) -> str:
     if copy.proof == "changed meanwhile":
         return "unprovable: somebody else changed the source or the destination before it was proven"
     if copy.shared is None:
-        return (
-            "unprovable: the backing does not tell where its files lie, or the data lies inline in metadata"
-        )
+        return "unprovable: the backing does not say where its files lie, or the data lies inline in metadata"
     holes = f", {copy.holes} more are holes" if copy.holes else ""
     known = {
         "fiemap": "proven after the copy by the extents of both files (FIEMAP)",

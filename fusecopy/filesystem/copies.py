@@ -227,7 +227,7 @@ class Copies:
             self._report(destination, copy, False)
         else:
             cause = f"The mount's policy declines every copy with {policy.decline.upper()}."
-            remedy = "fusecopy policy MNT decline= takes it back; after ENOSYS the mount must be made anew."
+            remedy = "fusecopy policy MNT decline= takes it back; after ENOSYS only a new mount helps."
             copy.refusal = Refusal(code, cause, remedy)
             self._accounts.declined(source, destination, thread, _declined(copy, code))
         raise OSError(code, os.strerror(code))
@@ -334,7 +334,7 @@ def _declined(copy: Carried, answer: int) -> Declined:
         copy.begun_ns,
         copy.attempts,
         answer,
-        refusal.cause if refusal else "No path of the ladder could carry it.",
+        refusal.cause if refusal else "No path of the ladder could copy it.",
         refusal.remedy if refusal else "",
     )
 
@@ -348,5 +348,5 @@ def _cut(source: OpenFile, end: int, size: int) -> Refusal | None:
         0,
         f"The request ended at {end} bytes, the source's size as the kernel was last told; it has {size}"
         " now.",
-        "Have the size looked up after the source has grown: stat it in the mount, or mount with --coherent.",
+        "After the source has grown, stat it in the mount first, or mount with --coherent.",
     )

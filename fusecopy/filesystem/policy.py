@@ -69,7 +69,7 @@ def _changed(policy: Policy, word: str) -> Policy:
     if key == "refuse" and equals:
         return replace(policy, refuse=_one_of(value.upper(), _refusable(), word))
     raise UsageError(
-        f"{word!r} is no word of a policy",
+        f"{word!r} is not a word of a policy",
         "words: paths=reflink,copy_file_range,..., strict, nostrict, decline=eopnotsupp|enosys|exdev,"
         " refuse=ERRNO, default",
     )

@@ -42,7 +42,7 @@ class Transport:
             return self._lacking
         if state.failure:
             return _REFUSALS.get(state.failure, os.strerror(state.failure))
-        return "the kernel offered it to nobody when this was mounted"
+        return "the kernel did not offer it when this was mounted"
 
     def check(self, mountpoint: str) -> None:
         """Once the mount answers: that requests come as they have to.
@@ -69,5 +69,5 @@ _REFUSALS = {
     errno.EPERM: "io_uring is forbidden here (kernel.io_uring_disabled, or a seccomp filter)",
     errno.ENOSYS: "io_uring is forbidden here (a seccomp filter), or not in this kernel",
     errno.ENOMEM: "no memory for its rings (RLIMIT_MEMLOCK)",
-    errno.EAGAIN: "the system gives no further threads",
+    errno.EAGAIN: "the system allows no more threads",
 }

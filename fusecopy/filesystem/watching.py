@@ -53,7 +53,7 @@ CAUSES = {
 }
 
 NO_EVENTS = (
-    f"{UNSEEN}: the filesystem does not tell all of them.",
+    f"{UNSEEN}: the filesystem does not report all of them.",
     "Mount with --coherent where a second is too long.",
 )
 
@@ -163,9 +163,7 @@ class Watching:
         overflows = watching.seen().overflows
         if overflows != self._overflows:
             self._overflows = overflows
-            cause = (
-                "More was changed at once than the kernel's queue holds, so all that it knew is asked anew."
-            )
+            cause = "More changed at once than the kernel's queue holds, so all it knew is looked up again."
             self._put(Coherence(timestamp(), self.state(), cause, ""))
 
     def _forget_names(self) -> None:

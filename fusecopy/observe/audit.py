@@ -1,4 +1,4 @@
-"""Judge a recording: whether program, kernel, server and the extents on the backing tell the same."""
+"""Judge a recording: whether program, kernel, server and the extents on the backing agree."""
 
 import os
 from collections import Counter
@@ -72,7 +72,7 @@ def _sides(step: Step, call: Call) -> tuple[str, str | None]:
         return got, got if got in answered else ", ".join(sorted(answered)) or None
     if step.dispatch == "dispatched":
         successes = sum(request.errno == 0 for request in step.copies)
-        return "1 request carried", f"{successes} request{'s' * (successes != 1)} carried"
+        return "1 request served", f"{successes} request{'s' * (successes != 1)} served"
     return f"{call.result} bytes", f"{step.written} bytes" if step.written else None
 
 

@@ -80,7 +80,7 @@ def find() -> Path:
         raise TracingError("the kernel's tracing is for root alone", "run it as root")
     if os.stat("/proc/self/ns/pid").st_ino != INITIAL_PID_NAMESPACE:
         raise TracingError(
-            "in a pid namespace of its own a process is not told its number in the kernel's events",
+            "in a pid namespace of its own a process does not know its number in the kernel's events",
             "run it outside of the container",
         )
     mounted = [place for place in PLACES if (place / "instances").is_dir()]

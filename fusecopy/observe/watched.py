@@ -123,7 +123,7 @@ def living(found: Iterable[mounts.Mount], insist: bool) -> Iterator[Watched]:
 def _at(point: str) -> mounts.Mount:
     mount = mounts.at(point)
     if mount is None or not _is_fuse(mount):
-        raise UsageError(f"{point} is no FUSE mount", "name a mount point, as findmnt -t fuse shows them")
+        raise UsageError(f"{point} is not a FUSE mount", "name a mount point, as findmnt -t fuse shows them")
     return mount
 
 

@@ -118,7 +118,7 @@ def _refused(step: Step, call: Call) -> str:
     if step.requests:
         return "refused"
     if call.name.startswith("ioctl") and step.mount and errnos.name(-call.result) == "EOPNOTSUPP":
-        return "the kernel refuses it for FUSE and asks nobody"
+        return "the kernel refuses it on FUSE without asking the server"
     return "refused by the kernel, no server was asked"
 
 

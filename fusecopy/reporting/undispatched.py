@@ -62,7 +62,7 @@ class Undispatched:
         decisions = [Decision(name, meaning) for name, meaning in UNSERVED.items() if name in asked]
         with self._lock:
             if self._no_copies:
-                meaning = "copy_file_range is carried by the kernel's splice"
+                meaning = "the kernel does copy_file_range by its own splice"
                 decisions.append(Decision("COPY_FILE_RANGE", meaning, self._no_copies))
         return [asdict(decision) for decision in decisions]
 
@@ -75,10 +75,10 @@ class Undispatched:
             seq = self._no_copies
         if seq:
             return (
-                f"Record {seq} was answered with ENOSYS, after which the kernel asks this mount for no copy.",
+                f"Record {seq} was answered with ENOSYS; the kernel no longer asks this mount for copies.",
                 "Unmount and mount again.",
             )
-        return "The kernel carried it by its own splice and did not ask; why is not known.", ""
+        return "The kernel copied by its own splice without asking; why is not known.", ""
 
     def bypass(self, driver: str, comm: str, sparse: bool) -> tuple[str, str]:
         """Cause and remedy of a copy that the program made itself. `sparse`: the source has fewer blocks than

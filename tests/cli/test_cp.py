@@ -198,7 +198,7 @@ def test_destination_takes_name_and_mode_of_the_source(sharing_scene: Scene) -> 
     (sharing_scene.path / "d").mkdir()
     status, out, _ = cp("reflink", source, sharing_scene.path / "d", umask=0o027)
     target = sharing_scene.path / "d" / "a"
-    assert (status, out) == (0, f"{target}: 0 bytes, nothing to carry\n")
+    assert (status, out) == (0, f"{target}: 0 bytes, nothing to copy\n")
     assert target.stat().st_mode & 0o7777 == 0o740
 
 

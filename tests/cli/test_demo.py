@@ -29,14 +29,14 @@ WITHOUT_REFLINK = {
     2: [
         "splice wrote every byte again",
         "sendfile wrote every byte again",
-        "reflink is not to be had here: the kernel spliced",
+        "no reflink here: the kernel spliced",
     ],
     5: [
         "copy: every byte again, nothing shared",
         "reflink and dedupe are refused here, and nothing else is done instead",
     ],
-    6: ["without reflink copy_file_range carries it, and none is proven to be shared"],
-    7: ["without reflink none is proven to be shared"],
+    6: ["without reflink copy_file_range copies it, and nothing is proven to be shared"],
+    7: ["without reflink nothing is proven to be shared"],
 }
 
 

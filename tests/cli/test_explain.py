@@ -72,8 +72,8 @@ def test_shared_whole(sharing_backing: Path) -> None:
         told = story(mount.path / "b")
         assert told["asked"] == "copy_file_range of 70000 bytes from a at 0 to b at 0"
         assert told["dispatch"].startswith("dispatched: ")
-        assert told["attempts"] == "1. reflink of 70000 bytes at 0: carried all"
-        assert told["carried"] == "70000 of 70000 bytes: reflink 70000"
+        assert told["attempts"] == "1. reflink of 70000 bytes at 0: copied all"
+        assert told["copied"] == "70000 of 70000 bytes: reflink 70000"
         assert told["shared"].startswith("70000 of 70000 bytes; proven after the copy")
         assert told["rewritten"] == "0 bytes"
         assert "cause" not in told
@@ -90,12 +90,12 @@ def test_body_and_tail(sharing_backing: Path) -> None:
         assert copy(mount, "a", "old", SIZE) == SIZE
         told = story(mount.path / "old")
         assert told["attempts"] == (
-            "1. reflink of 69632 bytes at 0: carried all "
-            "2. reflink of 368 bytes at 69632: carried nothing, EINVAL, the tail after the last whole block "
+            "1. reflink of 69632 bytes at 0: copied all "
+            "2. reflink of 368 bytes at 69632: copied nothing, EINVAL, the tail after the last whole block "
             "of 4096 "
-            "3. copy_file_range of 368 bytes at 69632: carried all"
+            "3. copy_file_range of 368 bytes at 69632: copied all"
         )
-        assert told["carried"] == "70000 of 70000 bytes: reflink 69632, copy_file_range 368"
+        assert told["copied"] == "70000 of 70000 bytes: reflink 69632, copy_file_range 368"
         assert told["rewritten"] == "368 bytes"
         assert told["cause"] == (
             "The range ends at the source's end, inside a block of 4096, but the destination goes on from "
@@ -115,7 +115,7 @@ def test_copied_without_a_word(sharing_backing: Path, at: tuple[int, int], side:
         told = story(mount.path / "b")
         assert told["shared"].startswith("0 of 5000 bytes; proven")
         assert told["cause"] == (
-            f"by what the files are now: The {side} offset 100 is no multiple of the block size 4096."
+            f"by what the files are now: The {side} offset 100 is not a multiple of the block size 4096."
         )
         assert told["remedy"] == "Begin at a multiple of 4096 in both files."
         assert told["source" if side == "source" else "dest."].endswith(
@@ -134,8 +134,8 @@ def test_no_cow(btrfs: Path) -> None:
         assert copy(mount, "a", "n", SIZE) == SIZE
         told = story(mount.path / "n")
         assert told["attempts"] == (
-            "1. reflink of 70000 bytes at 0: carried nothing, EINVAL, for the cause below "
-            "2. copy_file_range of 70000 bytes at 0: carried all"
+            "1. reflink of 70000 bytes at 0: copied nothing, EINVAL, for the cause below "
+            "2. copy_file_range of 70000 bytes at 0: copied all"
         )
         assert told["cause"].startswith("The destination is No_COW (chattr +C) and the source is not")
         assert told["dest."].endswith("; No_COW (+C)")
@@ -157,7 +157,7 @@ def test_ext4(ext4: Path) -> None:
     with scene(directory) as mount:
         assert copy(mount, "a", "b", SIZE) == SIZE
         told = story(mount.path / "b")
-        assert told["attempts"].startswith("1. reflink of 70000 bytes at 0: carried nothing, EOPNOTSUPP, for")
+        assert told["attempts"].startswith("1. reflink of 70000 bytes at 0: copied nothing, EOPNOTSUPP, for")
         assert told["cause"].startswith("The filesystem ext4 (device ")
         assert told["remedy"] == "Keep both files on one btrfs, or on one XFS made with reflink=1."
         assert told["rewritten"] == "70000 bytes"
@@ -176,7 +176,7 @@ def test_fallback_and_bypass(sharing_backing: Path) -> None:
         loopfs.run("dd", f"if={mount.path}/a", f"of={mount.path}/z", "bs=1M", "status=none")
         told = story(mount.path / "z")
         assert told["asked"] == "for no copy; it moved 70000 bytes from a at 0 to z at 0"
-        assert told["dispatch"].startswith("bypassed: the program itself moved the bytes by write, asking no")
+        assert told["dispatch"].startswith("bypassed: the program moved the bytes itself by write, without an")
 
 
 def test_unprovable(btrfs: Path) -> None:
@@ -186,7 +186,7 @@ def test_unprovable(btrfs: Path) -> None:
     with mounted(directory) as mount:
         assert copy(mount, "small", "b", 100) == 100
         told = story(mount.path / "b")
-        why = "the backing does not tell where its files lie, or the data lies inline in metadata"
+        why = "the backing does not say where its files lie, or the data lies inline in metadata"
         assert told["shared"] == f"unprovable: {why}"
         assert told["source"].endswith("; inline in metadata")
 
@@ -248,7 +248,7 @@ def test_flow_and_path_of_a_newer_fusecopy(tmp_path: Path) -> None:
     writer.close()
     code, _, err = explain("--log", log, "1")
     assert (code, "number 1 is a flow of writes into x" in err) == (Exit.LOG, True)
-    assert story("--log", log, "2")["attempts"] == "1. teleport of 9 bytes at 0: carried nothing, EINVAL"
+    assert story("--log", log, "2")["attempts"] == "1. teleport of 9 bytes at 0: copied nothing, EINVAL"
 
 
 def header(backing: Path) -> Header:

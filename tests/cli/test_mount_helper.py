@@ -53,7 +53,7 @@ def test_wrong_calls(place: Place) -> None:
     for wrong, words in (
         (["-o", "alow_other", place.backing, place.point], "did you mean allow_other?"),
         (["-q", place.backing, place.point], "option -q not recognized"),
-        ([place.backing], "wants a backing directory and a mount point"),
+        ([place.backing], "needs a backing directory and a mount point"),
         (["-N", "/proc/1/ns/mnt", place.backing, place.point], "cannot mount into another namespace"),
     ):
         done = helper(*wrong)

@@ -275,7 +275,7 @@ def test_a_stacked_filesystem_proves_nothing(tmp_path: Path, sharing_backing: Pa
         for other in (top / "b", sharing_backing / "upper" / "b"):
             result = found(Exit.NOT_SHARED, top / "a", other)
             assert (result["proof"], result["unprovable"]) == ("unprovable", 4 * BLOCK)
-            assert result["reason"] == "the filesystem does not tell where on a device files lie"
+            assert result["reason"] == "the filesystem does not say where on its device files lie"
 
 
 def test_another_piece_of_a_compressed_extent_is_not_shared(btrfs: Path) -> None:
@@ -328,7 +328,7 @@ def test_part_of_a_mount_bound_elsewhere(btrfs: Path, tmp_path: Path) -> None:
     ):
         result = found(Exit.NOT_SHARED, bind / "a", bind / "b")
         assert result["proof"] == "unprovable"
-        assert "does not tell its backing (No data available)" in result["reason"]
+        assert "does not say what its backing is (No data available)" in result["reason"]
 
 
 @pytest.mark.fuse

@@ -203,7 +203,7 @@ def test_inline_clones_and_unshared_tails(btrfs: Path, way: str) -> None:
                 69632,
                 0,
             )
-            assert (copy.length, copy.attempts[0].reason) == (70000, "the tail is no whole block")
+            assert (copy.length, copy.attempts[0].reason) == (70000, "the tail is not a whole block")
         check(copy)
 
 

@@ -76,7 +76,7 @@ def test_what_a_declined_copy_moved_is_not_known(mount: Mounted) -> None:
     assert "fallback   kernel-splice         1   8.0M      0+        0+        1" in sums
     assert "passthrough: " in sums
     story = fusecopy("explain", mount.path / "b").stdout
-    assert "carried    unknown, of 8388608 bytes\n" in story
+    assert "copied     unknown, of 8388608 bytes\n" in story
     assert "shared     unknown\n" in story
     assert "its own splice (unseen)" in " ".join(story.split())
     assert "passthrough yes\n" in fusecopy("status", mount.path).stdout

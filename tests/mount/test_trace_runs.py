@@ -77,7 +77,7 @@ def test_without_a_command_nothing_is_done(mount: Mounted) -> None:
 def test_what_is_no_fuse_mount_is_said(tmp_path: Path) -> None:
     done = run("trace", ["true"], points=[tmp_path])
     assert done.returncode == 2
-    assert f"{tmp_path} is no FUSE mount" in done.stderr
+    assert f"{tmp_path} is not a FUSE mount" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.loop, pytest.mark.
 
 __all__ = ["tracefs"]
 
-CLONE = "  ioctl FICLONE(3, 4) -> EOPNOTSUPP, the kernel refuses it for FUSE and asks nobody\n"
+CLONE = "  ioctl FICLONE(3, 4) -> EOPNOTSUPP, the kernel refuses it on FUSE without asking the server\n"
 END = "  copy_file_range(3, 4, to the end) -> 0, the end of the source\n"
 
 

@@ -161,7 +161,7 @@ def test_more_changes_than_the_queue_holds_lose_nothing(btrfs: Path, tmp_path: P
         assert not (mount.path / "gone").exists()
         assert sorted(os.listdir(mount.path)) == sorted(os.listdir(backing))
         said = mount.records_until(lambda records: any(isinstance(one, Coherence) for one in records))
-        assert "asked anew" in next(one.cause for one in said if isinstance(one, Coherence))
+        assert "looked up again" in next(one.cause for one in said if isinstance(one, Coherence))
 
 
 def test_what_lies_below_in_other_filesystems_is_watched_too(btrfs: Path, ext4: Path, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_what_sends_no_events_is_believed_for_a_second(btrfs: Path, tmp_path: Pa
         assert mount.attribute("coherence") == "timeouts 1 s"
         assert (mount.path / "f").read_bytes() == b"one"
         said = mount.records_until(lambda records: bool(_causes(records)))
-        assert "does not tell all" in _causes(said)[0]
+        assert "does not report all" in _causes(said)[0]
         shown = subprocess.run([FUSECOPY, "log", mount.path], capture_output=True, text=True, timeout=60)
         assert "coherence is now timeouts 1 s: Changes by others are not seen at once" in shown.stdout
         (backing / "f").write_bytes(b"two and more")

@@ -50,7 +50,7 @@ def test_a_tail_in_the_middle_of_the_files_is_not_claimed(sharing_backing: Name)
     with pair(sharing_backing, content, before) as files:
         outcome = carry(files.request(10000), (Path.DEDUPE,))
         assert outcome.attempts == (
-            Attempt(Path.DEDUPE, 0, 0, 10000, 8192, errno.EINVAL, "the tail is no whole block"),
+            Attempt(Path.DEDUPE, 0, 0, 10000, 8192, errno.EINVAL, "the tail is not a whole block"),
         )
         assert (outcome.copied, outcome.errno) == (8192, errno.EINVAL)
         outcome = carry(files.request(10000), (Path.DEDUPE, Path.READWRITE))

@@ -20,7 +20,7 @@ from tests.reflink.refusing import CONTENT, refused, shares
 def test_offset(sharing_backing: Name, side: str, offsets: tuple[int, int]) -> None:
     with pair(sharing_backing, CONTENT) as files:
         said = refused(files.request(8192, *offsets), errno.EINVAL)
-        assert said.cause == f"The {side} offset 7 is no multiple of the block size 4096."
+        assert said.cause == f"The {side} offset 7 is not a multiple of the block size 4096."
         assert said.remedy == "Begin at a multiple of 4096 in both files."
         assert shares(files.request(8192, 4096, 4096))
 
@@ -29,7 +29,7 @@ def test_length_in_the_middle(sharing_backing: Name) -> None:
     with pair(sharing_backing, CONTENT) as files:
         said = refused(files.request(5000), errno.EINVAL)
         assert said.cause == (
-            "The length 5000 is no multiple of the block size 4096 and the range ends before the source "
+            "The length 5000 is not a multiple of the block size 4096 and the range ends before the source "
             "does, at 5000 of 20000."
         )
         assert said.remedy == "Copy a multiple of 4096 bytes, or up to the source's end."
@@ -126,8 +126,8 @@ def test_copy_file_range_says_nothing(sharing_backing: Name) -> None:
     """What a clone refuses, copy_file_range copies: the full count, and nothing is shared."""
     with pair(sharing_backing, CONTENT) as files:
         for request, cause in (
-            (files.request(8192, 1, 0), "The source offset 1 is no multiple of the block size 4096."),
-            (files.request(8192, 0, 1), "The destination offset 1 is no multiple of the block size 4096."),
+            (files.request(8192, 1, 0), "The source offset 1 is not a multiple of the block size 4096."),
+            (files.request(8192, 0, 1), "The destination offset 1 is not a multiple of the block size 4096."),
             (
                 files.request(100),
                 "The range of 100 bytes is smaller than a block (4096) and does not end both",
@@ -209,7 +209,7 @@ def test_xfs_without_reflink(tmp_path: Name) -> None:
     ):
         said = refused(files.request(8192), errno.EOPNOTSUPP)
         assert said.cause.startswith("This XFS was made without reflink (device 7:")
-        assert said.remedy == "Make it anew with mkfs.xfs -m reflink=1, which cannot be added later."
+        assert said.remedy == "It cannot be added later: make a new one with mkfs.xfs -m reflink=1."
     with loopfs.mounted("xfs", tmp_path, mkfs=("-m", "reflink=1")) as point, pair(point, CONTENT) as files:
         assert shares(files.request(8192))
 
