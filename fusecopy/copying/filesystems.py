@@ -33,14 +33,25 @@ class _Table:
         self._changes = select.poll()
         self._changes.register(self._file, select.POLLPRI)
         self._mounts: dict[int, Mount] = {}
+        self._reads = 0
 
     def mount(self, ident: int) -> Mount:
         """The mount of an id. An id may be another mount's later, so what was known counts until a change."""
         with self._lock:
-            if self._changes.poll(0) or not self._mounts:
-                self._file.seek(0)
-                self._mounts = dict(map(_parsed, self._file.read().splitlines()))
+            self._keep_up()
             return self._mounts.get(ident, UNKNOWN)
+
+    def changes(self) -> int:
+        """How often it has changed since it was first looked at."""
+        with self._lock:
+            self._keep_up()
+            return self._reads
+
+    def _keep_up(self) -> None:
+        if self._changes.poll(0) or not self._mounts:
+            self._file.seek(0)
+            self._mounts = dict(map(_parsed, self._file.read().splitlines()))
+            self._reads += 1
 
 
 def _parsed(line: bytes) -> tuple[int, Mount]:
@@ -58,6 +69,11 @@ def _table(_process: int) -> _Table:
 def mount_of(fd: int) -> Mount:
     """The mount a descriptor was opened on. Raises OSError for a closed descriptor."""
     return _table(os.getpid()).mount(calls.mount_id(fd))
+
+
+def changes() -> int:
+    """Another number than before where what is mounted has changed since."""
+    return _table(os.getpid()).changes()
 
 
 def same(one: int, other: int) -> bool:

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fusecopy.copying import errnos
+from fusecopy.copying import errnos, filesystems
 from fusecopy.copying.facts import Facts
 from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request
 
@@ -38,6 +38,21 @@ def explain(request: Request, path: Path, code: int) -> Refusal:
     except OSError as error:
         return Refusal(code, f"{path} gave {name}, and looking for the cause failed: {error.strerror}.", "")
     return found or Refusal(code, f"{path} gave {name}; no cause known here fits the two files.", "")
+
+
+def explain_lack(request: Request, device: int, code: int) -> Refusal:
+    """Say why the filesystem of st_dev `device` refuses every clone. That it lacks the operation (EOPNOTSUPP)
+    is told by what is mounted alone, and looked up again when that changes."""
+    changes = filesystems.changes()
+    known_since, found = _lacks.get((device, code), (-1, None))
+    if found is None or known_since != changes:
+        found = explain(request, Path.REFLINK, code)
+        _lacks[device, code] = changes, found
+    return found
+
+
+_lacks: dict[tuple[int, int], tuple[int, Refusal]] = {}
+"""By st_dev and errno. No lock: what another thread stores meanwhile is as right."""
 
 
 def explain_outcome(request: Request, outcome: Outcome) -> Refusal | None:

@@ -1,11 +1,11 @@
-"""Lines of the log for clones: what is alike in the records of many is encoded once."""
+"""Lines of the log for copies that one call carried whole: what is alike in many records is encoded once."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from fusecopy.dispatch.records import Copy, encode_path
+from fusecopy.dispatch.records import Attempt, Copy, encode_path
 
 _encoder = msgspec.json.Encoder()
 
@@ -21,8 +21,8 @@ VARYING = {
     "off_out": "%d",
     "length": "%d",
     "copied": "%d",
-    "paths": '{"reflink":%d}',
-    "attempts": '[{"path":"reflink","off_in":%d,"off_out":%d,"length":%d,"carried":%d}]',
+    "paths": "%s",
+    "attempts": "%s",
     "shared": "%s",
     "holes": "%d",
     "unprovable": "%d",
@@ -30,11 +30,11 @@ VARYING = {
     "rewritten": "%s",
     "duration_us": "%d",
 }
-"""What differs, in the order of a record's fields, as JSON of what `CloneLines.line` fills in."""
+"""What differs, in the order of a record's fields, as JSON of what `CopyLines.line` fills in."""
 
 
 class Range(NamedTuple):
-    """A range that was cloned whole, and what FIEMAP said of its bytes. Times are CLOCK_MONOTONIC."""
+    """A range that was copied whole, and what FIEMAP said of its bytes. Times are CLOCK_MONOTONIC."""
 
     off_in: int
     off_out: int
@@ -52,7 +52,7 @@ class Range(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """Records of clones as the log has them, and what they add to its totals: bytes.
+    """Records of copies as the log has them, and what they add to its totals: bytes.
 
     Attributes:
         lines: each ends with a newline.
@@ -65,20 +65,23 @@ class Lines(NamedTuple):
     rewritten: int
 
 
-class CloneLines:
-    """Makes the lines of clones of whole ranges that are alike but for their files, ranges and times.
+class CopyLines:
+    """Makes the lines of copies of whole ranges that are alike but for their files, ranges and times.
 
     Args:
-        alike: one of their records.
+        alike: one of their records: its last attempt carried all of it, those before it nothing.
     """
 
     def __init__(self, alike: Copy) -> None:
         fields = ",".join(f'"{name}":{_text(alike, name)}' for name in Copy.__struct_fields__)
         self._format = f'{{"type":"copy",{fields}}}\n'
+        self._paths = f'{{"{alike.path}":%d}}'
+        self._attempts = f"[{','.join(map(_attempt_text, alike.attempts))}]"
+        self._tries = len(alike.attempts)
 
-    def line(self, seq: int, time: str, names: tuple[str, str, str, str], clone: Range) -> bytes:
-        """The line of one clone; `names` as `encoded_names` gives them."""
-        off_in, off_out, copied, shared, holes, unprovable, begun, ended = clone
+    def line(self, seq: int, time: str, names: tuple[str, str, str, str], copy: Range) -> bytes:
+        """The line of one copy; `names` as `encoded_names` gives them."""
+        off_in, off_out, copied, shared, holes, unprovable, begun, ended = copy
         line = self._format % (
             seq,
             time,
@@ -88,11 +91,8 @@ class CloneLines:
             off_out,
             copied,
             copied,
-            copied,
-            off_in,
-            off_out,
-            copied,
-            copied,
+            self._paths % copied,
+            self._attempts % ((off_in, off_out, copied) * self._tries + (copied,)),
             "null" if unprovable else shared,
             holes,
             unprovable,
@@ -112,6 +112,11 @@ def encoded_names(source: bytes, destination: bytes) -> tuple[str, str, str, str
 
 def _text(record: Copy, name: str) -> str:
     return VARYING.get(name) or _json(getattr(record, name)).replace("%", "%%")
+
+
+def _attempt_text(attempt: Attempt) -> str:
+    carried = "%d" if attempt.errno is None else '0,"errno":' + _json(attempt.errno)
+    return f'{{"path":"{attempt.path}","off_in":%d,"off_out":%d,"length":%d,"carried":{carried}}}'
 
 
 def _json(value: object) -> str:

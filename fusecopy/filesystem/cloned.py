@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from fusecopy.copying.sharing import prove_clones
+from fusecopy.copying.records import Refusal, Request
+from fusecopy.copying.refusal import explain_lack
+from fusecopy.copying.sharing import Shared, prove_clones
 from fusecopy.dispatch.lines import Range, encoded_names
 from fusecopy.filesystem.copies import ASKED, Copies
 from fusecopy.filesystem.identity import caller
-from fusecopy.filesystem.openfiles import OpenFiles
+from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.watching import Watching
-from fusecopy.reporting.clonerecords import Told, clone_lines
+from fusecopy.reporting.clonerecords import Told, copy_lines
 from fusecopy.reporting.reports import Reporter
 from fusecopy.serving import LENGTH_LIMIT_47, Clone, Series
 
@@ -50,8 +52,11 @@ class Cloned:
         numbers = source.inode.number, destination.inode.number
         if self._watching.changed_since(series.clones[0].begun_ns, *numbers):
             return False
+        if series.clones[0].refused and not _is_settled(proven, ranges):
+            return False
+        refused = self._refused(series, source, destination)
         destination.flows.offloaded = True
-        lines = clone_lines(caller(series.thread), ASKED, 1, "copy_file_range")
+        lines = copy_lines(caller(series.thread), ASKED, 1, "copy_file_range", refused)
         names = encoded_names(source.inode.path(), destination.path())
         for number, clone, shared in zip(series.numbers, series.clones, proven, strict=True):
             times = clone.begun_ns, clone.ended_ns
@@ -59,6 +64,22 @@ class Cloned:
             told[number] = Told(lines, names, range_, None)
         told[number] = told[number]._replace(file=destination.known_file())
         return True
+
+    def _refused(self, series: Series, source: OpenFile, destination: OpenFile) -> Refusal | None:
+        """Why the backing has no clones, where they were refused."""
+        clone = series.clones[0]
+        if not clone.refused:
+            return None
+        request = Request(source.fd, destination.fd, clone.off_in, clone.off_out, clone.copied)
+        return explain_lack(request, destination.inode.device, clone.refused)
+
+
+def _is_settled(proven: Sequence[Shared], ranges: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether a copy that may still be written out needs no second look (see sharing.shared_bytes)."""
+    return all(
+        not one.shared and one.unprovable in (0, copied)
+        for one, (_, _, copied) in zip(proven, ranges, strict=True)
+    )
 
 
 def _is_any_cut(clones: Sequence[Clone], told_size: int) -> bool:

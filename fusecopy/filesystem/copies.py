@@ -34,6 +34,9 @@ from fusecopy.serving import LENGTH_LIMIT_47, Clone, CopyContext, Series
 
 ASKED = "copy_file_range"
 
+NATIVELY = (Path.REFLINK, Path.COPY_FILE_RANGE)
+"""The paths by which the native layer carries what they carry whole."""
+
 CHANGED = "somebody else changed the source or the destination meanwhile"
 
 STRICT_ERRNO = errnos.EIO
@@ -119,6 +122,7 @@ class Copies:
             reflink_first = policy.strict or policy.paths[0] is Path.REFLINK
             undecided = policy.decline or policy.refuse or self._announcements
             serving.allow_clones(self._watching.sees_all and reflink_first and not undecided)
+            serving.allow_copies(not policy.strict and policy.paths[:2] == NATIVELY)
 
     def stop(self) -> None:
         """Cut copies under way short, because the server is about to end."""
@@ -168,8 +172,7 @@ class Copies:
         """Prove and report what was answered by a clone, whatever there is to say of it."""
         source, destination = self._files.get(series.fh_in), self._files.get(series.fh_out)
         request = Request(source.fd, destination.fd, clone.off_in, clone.off_out, clone.length)
-        attempt = Attempt(Path.REFLINK, clone.off_in, clone.off_out, clone.copied, clone.copied)
-        outcome = Outcome((attempt,), clone.copied, 0, complete=True)
+        outcome = Outcome(_attempts(clone), clone.copied, 0, complete=True)
         who = caller_of(series.thread)
         asked = _Asked(who, ASKED, source, destination, request, outcome, 0, clone.begun_ns)
         with self._reporter.counting_loss():
@@ -255,6 +258,14 @@ class Copies:
             destination.flows.pending = copy
         else:
             self._reporter.carried(copy, destination)
+
+
+def _attempts(clone: Clone) -> tuple[Attempt, ...]:
+    range_ = clone.off_in, clone.off_out, clone.copied
+    if not clone.refused:
+        return (Attempt(Path.REFLINK, *range_, clone.copied),)
+    refused = Attempt(Path.REFLINK, *range_, 0, clone.refused)
+    return refused, Attempt(Path.COPY_FILE_RANGE, *range_, clone.copied)
 
 
 def _carried(asked: _Asked) -> Carried:

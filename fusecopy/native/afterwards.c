@@ -308,7 +308,7 @@ static uint32_t first_alike(const struct fusecopy_events *events, const struct f
 		const struct fusecopy_event *first = events->first[events->alike[n - 1]];
 
 		if (first->source == clone->source && first->destination == clone->destination &&
-		    is_same(&first->caller, &clone->caller))
+		    first->clone.refused == clone->clone.refused && is_same(&first->caller, &clone->caller))
 			return events->alike[n - 1];
 	}
 	return events->count;

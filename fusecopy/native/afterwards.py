@@ -17,13 +17,14 @@ LENGTH_LIMIT_47: int = lib.FUSECOPY_LENGTH_LIMIT_47
 
 
 class Clone(NamedTuple):
-    """A copy request that was answered by a clone of its whole range.
+    """A copy request that was answered by a clone of its whole range, or by the backing's own copy.
 
     Attributes:
         off_in, off_out, length: what was asked.
         copied: bytes that the source had of it.
         size: of the source, in bytes.
         begun_ns, ended_ns: CLOCK_MONOTONIC.
+        refused: the errno of the clone where the backing's own copy carried it, or 0.
     """
 
     off_in: int
@@ -33,10 +34,11 @@ class Clone(NamedTuple):
     size: int
     begun_ns: int
     ended_ns: int
+    refused: int
 
 
 class Series(NamedTuple):
-    """Clones of one caller between two files.
+    """Clones of one caller between two files, all carried the same way.
 
     Attributes:
         thread: who asked.
@@ -103,6 +105,11 @@ def allow_clones(allowed: bool) -> None:
     """Whether copies may be answered by a clone before `copy_file_range` is asked. What is asked it already
     still comes to it."""
     lib.fusecopy_allow_clones(allowed)
+
+
+def allow_copies(allowed: bool) -> None:
+    """Whether those copies may be answered by the backing's own copy where it has no clones."""
+    lib.fusecopy_allow_copies(allowed)
 
 
 def _tell(followers: Followers, events: "ffi.CData") -> None:

@@ -1,6 +1,7 @@
 /*
  * COPY_FILE_RANGE answered at once, by one FICLONERANGE: what a reflink of the whole range can carry needs no
- * decision. Python hears of it afterwards; what cannot be had so is Python's from the beginning.
+ * decision. Where the filesystem has no such operation, its own copy_file_range carries what is small. Python hears of
+ * it afterwards; what cannot be had so is Python's from the beginning.
  */
 
 #include "clones.h"
@@ -12,20 +13,27 @@
 #include "request.h"
 
 #include <errno.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <linux/fs.h>
 
-static int allowed;
+/* What really moves bytes is bounded: this thread serves others, too. */
+#define MOST_MOVED (1 << 20)
 
-/* The last filesystem (st_dev) that has no clones: to ask it again for each copy is for whoever logs the refusal. */
-static uint64_t refusing;
+static int clones_allowed, copies_allowed;
 
 void fusecopy_allow_clones(int are_allowed)
 {
-	__atomic_store_n(&allowed, are_allowed, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&clones_allowed, are_allowed, __ATOMIC_SEQ_CST);
+}
+
+void fusecopy_allow_copies(int are_allowed)
+{
+	__atomic_store_n(&copies_allowed, are_allowed, __ATOMIC_SEQ_CST);
 }
 
 /* Finds the source's size, the bytes that one clone is for, and the destination's size: 0 bytes where it takes a closer
@@ -70,6 +78,53 @@ static int clone_range(const struct fusecopy_event *event)
 	return ioctl(event->destination->fd, FICLONERANGE, &range);
 }
 
+/* A range whose blocks could be shared, so that nothing but the lack of the operation refused it, and without holes,
+ * which are to stay holes. */
+static int is_plain(const struct fusecopy_event *event, const struct stat *out)
+{
+	const struct fusecopy_clone *clone = &event->clone;
+	uint64_t end = clone->off_in + clone->copied;
+
+	if ((clone->off_in | clone->off_out) % out->st_blksize || (end % out->st_blksize && end != clone->size))
+		return 0;
+	return lseek(event->source->fd, clone->off_in, SEEK_HOLE) >= (int64_t)end;
+}
+
+static ssize_t copy_range(const struct fusecopy_event *event)
+{
+	off_t off_in = event->clone.off_in, off_out = event->clone.off_out;
+
+	return copy_file_range(event->source->fd, &off_in, event->destination->fd, &off_out, event->clone.copied, 0);
+}
+
+/* As the program, where the filesystem has room that it gives by the user (see data.c). That would take setuid and
+ * setgid bits away, which the kernel has seen to. */
+static ssize_t copy_for(uid_t uid, const struct fusecopy_event *event, const struct stat *out)
+{
+	ssize_t copied;
+
+	if (!event->destination->asks_writer || uid == 0)
+		return copy_range(event);
+	if (out->st_mode & (S_ISUID | S_ISGID))
+		return -1;
+	setfsuid(uid);
+	copied = copy_range(event);
+	setfsuid(0);
+	return copied;
+}
+
+/* Whether it carried all of it. What is cut short or fails Python begins anew: the same bytes go to the same place. */
+static int carry(struct fusecopy_event *event, uid_t uid, const struct stat *out)
+{
+	if (clone_range(event) == 0)
+		return 1;
+	if (errno != EOPNOTSUPP || !__atomic_load_n(&copies_allowed, __ATOMIC_SEQ_CST))
+		return 0;
+	event->clone.refused = EOPNOTSUPP;
+	return event->clone.copied <= MOST_MOVED && is_plain(event, out) &&
+	       copy_for(uid, event, out) == (ssize_t)event->clone.copied;
+}
+
 uint64_t fusecopy_copy_length(const struct fusecopy_request *request)
 {
 	const struct fuse_copy_file_range_in *in = request->arguments;
@@ -90,20 +145,15 @@ int fusecopy_answer_copy(struct fusecopy_request *request)
 	};
 	struct stat out;
 
-	if (!__atomic_load_n(&allowed, __ATOMIC_SEQ_CST))
-		return FUSECOPY_LEFT;
-	if (__atomic_load_n(&refusing, __ATOMIC_RELAXED) == event.destination->device)
+	if (!__atomic_load_n(&clones_allowed, __ATOMIC_SEQ_CST))
 		return FUSECOPY_LEFT;
 	event.clone.begun_ns = fusecopy_now_ns();
 	measure(&event, &out);
 	if (event.clone.copied == 0 || fusecopy_identify(request->header->pid, request->header->uid, &event.caller) < 0)
 		return FUSECOPY_LEFT;
 	settle(&event, &out);
-	if (clone_range(&event) < 0) {
-		if (errno == EOPNOTSUPP)
-			__atomic_store_n(&refusing, event.destination->device, __ATOMIC_RELAXED);
+	if (!carry(&event, request->header->uid, &out))
 		return FUSECOPY_LEFT;
-	}
 	event.clone.ended_ns = fusecopy_now_ns();
 	fusecopy_note(&event);
 	fusecopy_reply_copy(request, event.clone.copied);

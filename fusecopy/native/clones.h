@@ -1,4 +1,4 @@
-/* Copies that one clone carries whole (clones.c). */
+/* Copies that one call of the backing carries whole (clones.c). */
 
 #ifndef FUSECOPY_CLONES_H
 #define FUSECOPY_CLONES_H
@@ -7,8 +7,9 @@
 
 struct fusecopy_request;
 
-/* Whether copies may be answered so. */
+/* Whether copies may be answered so, by a clone; and by the backing's own copy where it has no clones. */
 void fusecopy_allow_clones(int are_allowed);
+void fusecopy_allow_copies(int are_allowed);
 
 int fusecopy_answer_copy(struct fusecopy_request *request);
 

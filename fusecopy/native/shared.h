@@ -164,7 +164,7 @@ struct fusecopy_driver {
 
 enum { FUSECOPY_NOTHING, FUSECOPY_CLONED, FUSECOPY_RELEASED, FUSECOPY_CROWDED };
 
-/* A clone that was answered; times are CLOCK_MONOTONIC. */
+/* A copy that was answered; times are CLOCK_MONOTONIC. */
 struct fusecopy_clone {
 	int64_t off_in;
 	int64_t off_out;
@@ -173,6 +173,7 @@ struct fusecopy_clone {
 	uint64_t size; /* of the source */
 	int64_t begun_ns;
 	int64_t ended_ns;
+	int64_t refused; /* the errno of the clone where the backing's own copy carried it, or 0 */
 };
 
 /* What was answered and is to be followed up. Of a release and of a crowd there is the source only. */
@@ -187,7 +188,7 @@ struct fusecopy_event {
 #define FUSECOPY_TOGETHER 256
 
 /* Clones in the order of their answers, or one event of another kind. Of each clone there is which one was the first of
- * the same files and the same caller. */
+ * the same files and the same caller that was carried the same way. */
 struct fusecopy_events {
 	int kind;
 	uint32_t count;

@@ -1,34 +1,45 @@
-"""The records of ranges and files that were cloned whole, of which there may be very many."""
+"""The records of ranges and files that one call copied whole, of which there may be very many."""
 
 from functools import lru_cache
 from typing import NamedTuple
 
+from fusecopy.copying import errnos
 from fusecopy.copying.calls import FileId
-from fusecopy.dispatch.lines import CloneLines, Range
-from fusecopy.dispatch.records import Copy, Requests
+from fusecopy.copying.records import Refusal
+from fusecopy.dispatch.lines import CopyLines, Range
+from fusecopy.dispatch.records import Attempt, Copy, Requests
 from fusecopy.observe.caller import Caller
 
 
 class Told(NamedTuple):
-    """A clone as it is reported.
+    """A copy as it is reported.
 
     Attributes:
         lines: makes its line.
         names: of source and destination, as `encoded_names` gives them.
-        range: what was cloned.
+        range: what was copied.
         file: the destination, whose last copy this is; None where another one follows or it is not known.
     """
 
-    lines: CloneLines
+    lines: CopyLines
     names: tuple[str, str, str, str]
     range: Range
     file: FileId | None
 
 
 @lru_cache(maxsize=64)
-def clone_lines(caller: Caller, asked: str, copies: int, driver: str) -> CloneLines:
-    """Makes the lines of a caller's clones that were `asked` for by a `driver`, in so many requests each."""
-    return CloneLines(
+def copy_lines(
+    caller: Caller, asked: str, copies: int, driver: str, refused: Refusal | None = None
+) -> CopyLines:
+    """Makes the lines of what a caller `asked` for by a `driver`, in so many requests each.
+
+    Args:
+        refused: why the backing's own copy carried it, and not a clone.
+    """
+    attempts = [Attempt("reflink", 0, 0, 0, 0, errnos.name(refused.errno) if refused else None)]
+    if refused:
+        attempts.append(Attempt("copy_file_range", 0, 0, 0, 0))
+    return CopyLines(
         Copy(
             seq=0,
             time="",
@@ -44,12 +55,15 @@ def clone_lines(caller: Caller, asked: str, copies: int, driver: str) -> CloneLi
             length=0,
             copied=0,
             dispatch="dispatched",
-            path="reflink",
+            path=attempts[-1].path,
+            attempts=attempts,
             shared=0,
             shared_before=0,
             proof="fiemap",
             rewritten=0,
             duration_us=0,
+            cause=refused.cause if refused else None,
+            remedy=refused.remedy if refused else None,
             requests=Requests(copies=copies),
             driver=driver,
             paired="request",

@@ -6,7 +6,7 @@ from fusecopy.copying.records import Proof, Sharing
 from fusecopy.dispatch.lines import Range, encoded_names
 from fusecopy.ioctls import Answer
 from fusecopy.observe.caller import Caller
-from fusecopy.reporting.clonerecords import Told, clone_lines
+from fusecopy.reporting.clonerecords import Told, copy_lines
 
 
 class TreeRecords:
@@ -20,7 +20,7 @@ class TreeRecords:
     def __init__(self, caller: Caller, source: bytes, destination: bytes) -> None:
         self._source = source
         self._destination = destination
-        self._lines = clone_lines(caller, "clone", 0, "ioctl")
+        self._lines = copy_lines(caller, "clone", 0, "ioctl")
 
     def told(self, clone: Cloned) -> Told:
         """Of one clone that has data."""

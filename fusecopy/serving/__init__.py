@@ -7,7 +7,15 @@ attributes, and reads and writes served from a file descriptor without passing t
 """
 
 import fusecopy.native  # noqa: F401  (before pyfuse3 is imported)
-from fusecopy.native.afterwards import LENGTH_LIMIT_47, Clone, Series, allow_clones, proving, settle
+from fusecopy.native.afterwards import (
+    LENGTH_LIMIT_47,
+    Clone,
+    Series,
+    allow_clones,
+    allow_copies,
+    proving,
+    settle,
+)
 from fusecopy.native.callers import REMEMBERED, Thread, look
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import WRITEBACK, Client, NativeFile
@@ -53,6 +61,7 @@ __all__ = [
     "SetattrFields",
     "Thread",
     "allow_clones",
+    "allow_copies",
     "backing_close",
     "backing_open",
     "close",
