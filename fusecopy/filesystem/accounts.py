@@ -19,6 +19,11 @@ from fusecopy.reporting.pairing import Pair, Reading, Readings, Writing, called,
 from fusecopy.reporting.reports import Reporter
 from fusecopy.reporting.undispatched import Undispatched
 
+UNSEEN_DRIVERS = (
+    "Drivers of flows stay unknown where /proc/PID/syscall may not be read: that takes root, or"
+    " the program's own user and a kernel.yama.ptrace_scope below 2."
+)
+
 
 class Accounts:
     """Who moved what through the open files, reported once it is over. Methods may run in any thread."""
@@ -68,10 +73,7 @@ class Accounts:
     def _say_hidden(self, driver: Driver) -> None:
         if driver.hidden and not self._said_hidden:
             self._said_hidden = True
-            self._reporter.note(
-                "Drivers of flows stay unknown where /proc/PID/syscall may not be read: that takes root, or"
-                " the program's own user and a kernel.yama.ptrace_scope below 2."
-            )
+            self._reporter.note(UNSEEN_DRIVERS)
 
     def declined(self, source: OpenFile, file: OpenFile, thread: int, copy: Declined) -> None:
         """Remember a copy into `file`; what the kernel then moves becomes its record when it is over."""
