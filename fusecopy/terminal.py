@@ -20,8 +20,9 @@ def printable(text: str) -> str:
 
 
 def say(line: str = "", file: IO[str] | None = None) -> None:
-    """Print one line, to standard output if no file is given."""
-    print(printable(line), file=sys.stdout if file is None else file, flush=file is sys.stderr)
+    """Print one line, to standard output if no file is given; at once, because a reader of a pipe may be
+    waiting for it: for a mount to be ready, for the next copy."""
+    print(printable(line), file=sys.stdout if file is None else file, flush=True)
 
 
 def said_of(error: "FusecopyError") -> Iterator[str]:

@@ -20,6 +20,9 @@ from tests.mounted import TRANSPORT
 TRACEPOINT = Path("/sys/kernel/tracing/events/fuse/fuse_request_send/enable")
 SECCOMP_ACTIONS = Path("/proc/sys/kernel/seccomp/actions_avail")
 
+# Where the caller has it set, what a command holds back would come all the same.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 
 def _has_fuse() -> bool:
     return os.access("/dev/fuse", os.R_OK | os.W_OK) and shutil.which("fusermount3") is not None

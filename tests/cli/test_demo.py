@@ -118,7 +118,7 @@ def test_a_signal_ends_it_in_order(scratch: Path, number: signal.Signals) -> Non
     """Sent as a terminal does, to all of its process group, while a scenario is on."""
     process = subprocess.Popen(
         [FUSECOPY, "demo"],
-        env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -144,7 +144,7 @@ def test_a_reader_that_goes_ends_it_in_order(scratch: Path) -> None:
     done = subprocess.run(
         f"{FUSECOPY} demo | head -n 1",
         shell=True,
-        env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "TMPDIR": str(scratch)},
         capture_output=True,
         text=True,
         timeout=SECONDS,
