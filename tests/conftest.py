@@ -7,6 +7,7 @@ calls require(). What is missing skips the test and is named, or fails it where 
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,13 @@ def require(*names: str) -> None:
             if name in demanded:
                 pytest.fail(f"missing here although FUSECOPY_REQUIRE lists it: {name}")
             pytest.skip(f"missing here: {name}")
+
+
+def pytest_sessionstart() -> None:
+    """Tests that root runs run commands as nobody, too, who has to reach them."""
+    closed = [path for path in Path(__file__).resolve().parents if not path.stat().st_mode & stat.S_IXOTH]
+    if _has_root() and closed:
+        pytest.exit(f"only its owner may enter {closed[0]}, and tests run as nobody: clone elsewhere", 1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
