@@ -7,6 +7,9 @@ from fusecopy.copying.records import Refusal
 from fusecopy.dispatch.records import Attempt, Copy
 from fusecopy.explaining.evidence import Evidence
 
+BY_KERNEL = {"tracepoint": "seen by its tracepoints", "inferred": "this is inferred"}
+"""Evidence of what the kernel refused by itself."""
+
 
 class Line(NamedTuple):
     """A labelled line; an empty label goes on with the one before."""
@@ -54,6 +57,8 @@ def _dispatch(copy: Copy) -> str:
             return f"{asked}, and the kernel moved the bytes by its own splice ({moved})"
         case "bypassed":
             return f"the program moved the bytes itself by {copy.driver}, without an offload ({_moved(copy)})"
+        case "refused" if copy.evidence in BY_KERNEL:
+            return f"the kernel refused it and asked no server ({BY_KERNEL[copy.evidence]})"
         case "refused":
             return f"no byte was copied, for {copy.errno}"
         case _:

@@ -11,6 +11,7 @@ from fusecopy.filesystem import kernel
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import BLOCK, OpenFile, OpenFiles, Readers
+from fusecopy.filesystem.refusals import Refusals
 from fusecopy.native import drivers
 from fusecopy.native.drivers import Driver, Named
 from fusecopy.native.files import WRITEBACK, Client, Moved
@@ -29,12 +30,18 @@ class Accounts:
     """Who moved what through the open files, reported once it is over. Methods may run in any thread."""
 
     def __init__(
-        self, files: OpenFiles, inodes: InodeTable, reporter: Reporter, undispatched: Undispatched
+        self,
+        files: OpenFiles,
+        inodes: InodeTable,
+        reporter: Reporter,
+        undispatched: Undispatched,
+        refusals: Refusals,
     ) -> None:
         self._files = files
         self._inodes = inodes
         self._reporter = reporter
         self._undispatched = undispatched
+        self._refusals = refusals
         self._readings = Readings()
         self._readers = Readers()
         self._said_hidden = False
@@ -112,7 +119,9 @@ class Accounts:
         return file
 
     def settle(self, file: OpenFile) -> None:
-        """Report what went into a file that was taken out and not reported yet."""
+        """Report what went into a file that was taken out and not reported yet, or what did not."""
+        with self._reporter.counting_loss():
+            self._refusals.released(file)
         if file.flows.pending:
             with self._reporter.counting_loss():
                 self._reporter.carried(file.flows.pending, file)

@@ -93,6 +93,7 @@ class Clones:
     def _carry(
         self, request: Request, source: Source, destination: OpenFile, call: Clone, ctx: IoctlContext
     ) -> bytes:
+        destination.flows.asked = True
         begun, before = time.monotonic_ns(), _before(request)
         caller = _caller(call.thread, ctx)  # before the answer, while it waits
         answer, code, copied = Cloned(0, 0), 0, 0

@@ -139,6 +139,7 @@ class Copies:
             OSError: nothing was copied; EOPNOTSUPP, EXDEV and ENOSYS leave the copy to the kernel's splice.
         """
         source, destination = self._files.get(fh_in), self._files.get(fh_out)
+        destination.flows.asked = True
         begun = time.monotonic_ns()
         caller = identify(ctx.pid, ctx.uid)
         how = self._announcements.take(destination.inode, ctx.pid)

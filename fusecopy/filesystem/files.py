@@ -22,6 +22,7 @@ from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.privileges import drop_suidgid
+from fusecopy.filesystem.refusals import Refusals
 from fusecopy.native import nodes, watching
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import NativeFile
@@ -66,7 +67,9 @@ class Files:
         credentials: Credentials,
         how: "Opening",
         passthrough: Passthrough,
+        refusals: Refusals,
     ) -> None:
+        self._refusals = refusals
         self._inodes = inodes
         self._names = names
         self._files = files
@@ -194,6 +197,7 @@ class Files:
             opener=ctx.uid,
         )
         file = OpenFile(native, inode, ctx.pid)
+        self._refusals.opened(file, flags & os.O_ACCMODE != os.O_RDONLY)
         self._files.add(file)
         noflush = self._how.noflush and inode.device == self._inodes.root.device
         # Who keeps pages and is read by the kernel itself gets EIO (fs/fuse/iomode.c, Linux 6.9 to 7.2).

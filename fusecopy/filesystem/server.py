@@ -41,6 +41,7 @@ from fusecopy.filesystem.operations import Filesystem, Operations
 from fusecopy.filesystem.ownmount import OwnMount
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.policy import Policy, parse
+from fusecopy.filesystem.refusals import Refusals
 from fusecopy.filesystem.transport import Transport
 from fusecopy.filesystem.trees import Trees
 from fusecopy.filesystem.watching import Watching
@@ -55,7 +56,8 @@ OWN_DESCRIPTORS = 32
 
 FEW_DESCRIPTORS = 1024
 FEW_CALLERS = 2
-"""With few descriptors few callers are remembered: each keeps three."""
+"""With few descriptors few callers are remembered, each of which keeps three, and the kernel is not watched,
+which takes three."""
 
 DESCRIPTORS_AT_ONCE = 16384
 """For so many the kernel has room from the beginning, in 128 KiB."""
@@ -163,7 +165,10 @@ class Server:
         self._undispatched = Undispatched()
         self._reporter = Reporter(self._log.put, self._undispatched)
         announcements = Announcements()
-        self._accounts = Accounts(self._files, self._inodes, self._reporter, self._undispatched)
+        self._refusals = Refusals(self._files, self._inodes, self._reporter, self._undispatched)
+        self._accounts = Accounts(
+            self._files, self._inodes, self._reporter, self._undispatched, self._refusals
+        )
         self._credentials = Credentials()
         self._copies = Copies(
             self._files,
@@ -201,6 +206,7 @@ class Server:
                     credentials,
                     Opening(config.noatime, _closes_silently(config.backing), config.kernel_cache),
                     passthrough=self._passthrough,
+                    refusals=self._refusals,
                 ),
                 directories,
                 self._copies,
@@ -237,6 +243,8 @@ class Server:
         try:
             self._mount.check(self._config.backing)
             self._watching.start()
+            if resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= FEW_DESCRIPTORS:
+                self._refusals.start()
             with self._clones.door:
                 trio.run(self._serve, ready)
         finally:
@@ -245,6 +253,7 @@ class Server:
             if self._recorded:
                 self._recorded.unlink(missing_ok=True)
             self._accounts.settle_all()
+            self._refusals.stop()
             self._inodes.close()
             if self._log.writer:
                 self._log.writer.close()

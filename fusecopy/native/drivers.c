@@ -72,9 +72,9 @@ static unsigned long flags_of(pid_t thread)
 	return flags;
 }
 
-/* The file behind a thread's descriptor. What is asked is what the kernel knows already (AT_STATX_DONT_SYNC): the
- * file may be one of this very mount, whose answer would be ours to give, or of a server that is gone. */
-static void find_source(pid_t thread, unsigned int descriptor, struct fusecopy_driver *driver)
+/* What is asked is what the kernel knows already (AT_STATX_DONT_SYNC): the file may be one of this very mount, whose
+ * answer would be ours to give, or of a server that is gone. */
+void fusecopy_find_source(pid_t thread, unsigned int descriptor, struct fusecopy_driver *driver)
 {
 	char link[64];
 	struct statx st;
@@ -118,6 +118,6 @@ void fusecopy_look(pid_t thread, struct fusecopy_driver *driver)
 			continue;
 		driver->kind = calls[i].kind;
 		if (calls[i].source)
-			find_source(thread, arguments[calls[i].source], driver);
+			fusecopy_find_source(thread, arguments[calls[i].source], driver);
 	}
 }

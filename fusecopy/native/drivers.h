@@ -8,4 +8,7 @@
 /* What a thread does that waits for us. */
 void fusecopy_look(pid_t thread, struct fusecopy_driver *driver);
 
+/* The regular file behind a thread's descriptor; nothing is stored where there is none, or it may not be seen. */
+void fusecopy_find_source(pid_t thread, unsigned int descriptor, struct fusecopy_driver *driver);
+
 #endif

@@ -56,8 +56,17 @@ def look(thread: int) -> Driver:
     ptrace(2)."""
     driver = ffi.new("struct fusecopy_driver *")
     lib.fusecopy_look(thread, driver)
-    source = None
-    if driver.has_source:
-        path = ffi.unpack(driver.path, driver.path_size)
-        source = Named(driver.device, driver.ino, driver.size, path)
-    return Driver(_NAMES[driver.kind], source, driver.kind == lib.FUSECOPY_HIDDEN)
+    return Driver(_NAMES[driver.kind], _named(driver), driver.kind == lib.FUSECOPY_HIDDEN)
+
+
+def behind(thread: int, descriptor: int) -> Named | None:
+    """The regular file behind a thread's descriptor; None where it is closed, is none, or may not be seen."""
+    driver = ffi.new("struct fusecopy_driver *")
+    lib.fusecopy_find_source(thread, descriptor, driver)
+    return _named(driver)
+
+
+def _named(driver: "ffi.CData") -> Named | None:
+    if not driver.has_source:
+        return None
+    return Named(driver.device, driver.ino, driver.size, ffi.unpack(driver.path, driver.path_size))

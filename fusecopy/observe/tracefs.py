@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -69,8 +69,11 @@ class Instance:
             raise TracingError(f"{self.path / name}: {error.strerror}") from error
 
 
-def find() -> Path:
+def find(needed: Sequence[str] = NEEDED) -> Path:
     """Where tracefs is.
+
+    Args:
+        needed: the events that are to be used.
 
     Raises:
         TracingError: this user may not trace, or not from this container, tracefs is not mounted, or the
@@ -86,7 +89,7 @@ def find() -> Path:
     mounted = [place for place in PLACES if (place / "instances").is_dir()]
     if not mounted:
         raise TracingError("tracefs is not mounted", f"mount -t tracefs none {PLACES[0]}")
-    missing = [event for event in NEEDED if not (mounted[0] / "events" / event).is_dir()]
+    missing = [event for event in needed if not (mounted[0] / "events" / event).is_dir()]
     if missing:
         raise TracingError(
             f"this kernel has no event {missing[0]}",

@@ -37,6 +37,7 @@ from fusecopy.native.files import Moved
 from fusecopy.observe.caller import Caller
 from fusecopy.reporting.clonerecords import Told
 from fusecopy.reporting.flows import Carried, Declined, Side
+from fusecopy.reporting.kernelrefusals import RefusedByKernel
 from fusecopy.reporting.pairing import Pair
 from fusecopy.reporting.undispatched import Undispatched
 
@@ -206,6 +207,33 @@ class Reporter:
             evidence=str(pair.evidence),
         )
 
+    def refused(self, refused: RefusedByKernel, destination: Destination) -> None:
+        """Report an ioctl that the kernel has refused without asking."""
+        self._report(
+            destination,
+            refused.caller,
+            refused.source,
+            (refused.begun_ns, refused.ended_ns),
+            remembered=refused.is_copy,
+            asked=refused.asked,
+            off_in=0 if refused.asked == "FICLONE" else None,
+            off_out=0 if refused.asked == "FICLONE" else None,
+            length=refused.length,
+            copied=0,
+            dispatch="refused",
+            path="-",
+            shared=0,
+            proof="-",
+            rewritten=0,
+            errno=refused.errno,
+            cause=refused.cause,
+            remedy=refused.remedy,
+            requests=Requests(),
+            driver="ioctl",
+            paired=refused.paired,
+            evidence=refused.evidence,
+        )
+
     def note(self, text: str) -> None:
         """Say something about the log itself."""
         self._put(Note(timestamp(), text))
@@ -253,7 +281,13 @@ class Reporter:
             )
 
     def _report(
-        self, destination: Destination, caller: Caller, source: bytes, when: tuple[int, int], **fields: object
+        self,
+        destination: Destination,
+        caller: Caller,
+        source: bytes,
+        when: tuple[int, int],
+        remembered: bool = True,
+        **fields: object,
     ) -> int:
         src, src_b64 = encode_path(source)
         dst, dst_b64 = encode_path(destination.path())
@@ -273,7 +307,8 @@ class Reporter:
             )
             self._put(record)
             with suppress(OSError):  # a backing that has lost the file does not tell which it was
-                self._remember(destination.file, record)
+                if remembered:
+                    self._remember(destination.file, record)
         return seq
 
     def _remember(self, file: FileId, record: Copy | bytes) -> None:
