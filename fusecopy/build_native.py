@@ -89,4 +89,6 @@ def _named(path: Path) -> str:
 copying = module("copying")
 filesystem = module("filesystem", shared=("become.c", "become.h"))
 clone = module("clone", shared=("become.c", "become.h"))
-native = module("native", "libfuse", libraries="fuse3")
+PROOFS = ("copying/calls.c", "copying/calls.h", "copying/sharing.c", "copying/sharing.h")
+
+native = module("native", "libfuse", shared=PROOFS, libraries="fuse3")

@@ -1,12 +1,10 @@
 """The calls Python has no function for. Each raises OSError; offsets and lengths are bytes."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fusecopy.copying._native import ffi, lib
-
-_TOTALS = f"uint64_t(*)[{lib.FC_STATES}]"
 
 
 class Extent(NamedTuple):
@@ -127,18 +125,6 @@ def compare(
     totals = ffi.new("uint64_t[]", lib.FC_STATES)
     check(lib.fc_totals(source, offset_in, destination, offset_out, length, flags, equal, totals))
     return ffi.unpack(totals, lib.FC_STATES)
-
-
-def compare_clones(
-    source: int, destination: int, ranges: Sequence[tuple[int, int, int]]
-) -> Iterator[tuple[int, ...]]:
-    """The same of many ranges that were cloned just now, each by its beginnings in both files and its length.
-    Where FIEMAP fails all is unprovable."""
-    given = ffi.new("struct fc_range[]", ranges)
-    totals = ffi.new("uint64_t[]", len(ranges) * lib.FC_STATES)
-    lib.fc_totals_of_clones(source, destination, given, len(ranges), ffi.cast(_TOTALS, totals))
-    numbers = iter(ffi.unpack(totals, len(totals)))
-    return zip(*[numbers] * lib.FC_STATES, strict=True)
 
 
 def compared(

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -43,14 +43,6 @@ _STATES = {
     lib.FC_HOLE: State.HOLE,
     lib.FC_UNPROVABLE: State.UNPROVABLE,
 }
-
-
-class Shared(NamedTuple):
-    """Bytes of a cloned range that are shared, lie in holes, or are unprovable."""
-
-    shared: int
-    holes: int
-    unprovable: int
 
 
 class Part(NamedTuple):
@@ -97,13 +89,6 @@ def _proof(request: Request, attempt: Attempt) -> Sharing:
         # The ioctl has written out what it shares before (generic_remap_file_range_prep, Linux 6.1 to 7.2).
         return _look(*range_, 0, equal=True)
     return shared_bytes(*range_, equal=True)
-
-
-def prove_clones(source: int, destination: int, ranges: Sequence[tuple[int, int, int]]) -> list[Shared]:
-    """How much is shared of ranges of two files that were cloned just now, each given by its beginnings in
-    both and its length."""
-    found = calls.compare_clones(source, destination, ranges)
-    return [Shared(shared, holes, untold + encoded) for shared, _, holes, untold, encoded in found]
 
 
 def total(found: Iterable[Sharing]) -> Sharing:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from fusecopy.copying.calls import FileId
 from fusecopy.copying.records import Refusal, Request
 from fusecopy.copying.refusal import explain_lack
-from fusecopy.copying.sharing import Shared, prove_clones
 from fusecopy.dispatch.lines import Range, encoded_names
 from fusecopy.filesystem.copies import ASKED, Copies
 from fusecopy.filesystem.identity import caller
@@ -25,10 +25,10 @@ class Cloned:
         self._copies = copies
 
     def report(self, series: Sequence[Series]) -> None:
-        """Prove and report what was answered, in the order of the answers."""
+        """Report what was answered and proven, in the order of the answers."""
         with self._reporter.counting_loss(sum(len(one.clones) for one in series)):
             told = dict[int, Told]()
-            if all(self._tell(one, told) for one in series):
+            if all(self._tell(one, told) for one in series) and not self._are_changed(series):
                 self._reporter.cloned([told[number] for number in range(len(told))])
             else:
                 self._report_one_by_one(series)
@@ -43,27 +43,30 @@ class Cloned:
             self._copies.cloned(*clones[number])
 
     def _tell(self, series: Series, told: dict[int, Told]) -> bool:
-        """Prove clones and add what is told of each, by its number; False where there is more to say."""
+        """Add what is told of each clone, by its number; False where there is more to say."""
         source, destination = self._files.get(series.fh_in), self._files.get(series.fh_out)
-        if destination.flows.pending or _is_any_cut(series.clones, source.told_size()):
+        if destination.flows.pending or any(map(_is_unsettled, series.clones)):
             return False
-        ranges = [(clone.off_in, clone.off_out, clone.copied) for clone in series.clones]
-        proven = prove_clones(source.fd, destination.fd, ranges)
-        numbers = source.inode.number, destination.inode.number
-        if self._watching.changed_since(series.clones[0].begun_ns, *numbers):
-            return False
-        if series.clones[0].refused and not _is_settled(proven, ranges):
+        if _is_any_cut(series.clones, source):
             return False
         refused = self._refused(series, source, destination)
         destination.flows.offloaded = True
         lines = copy_lines(caller(series.thread), ASKED, 1, "copy_file_range", refused)
         names = encoded_names(source.inode.path(), destination.path())
-        for number, clone, shared in zip(series.numbers, series.clones, proven, strict=True):
+        for number, clone in zip(series.numbers, series.clones, strict=True):
+            proven = clone.shared, clone.holes, clone.unprovable
             times = clone.begun_ns, clone.ended_ns
-            range_ = Range(clone.off_in, clone.off_out, clone.copied, *shared, *times)
+            range_ = Range(clone.off_in, clone.off_out, clone.copied, *proven, *times)
             told[number] = Told(lines, names, range_, None)
-        told[number] = told[number]._replace(file=destination.known_file())
+        file = FileId(destination.inode.device, destination.inode.ino, series.generation)
+        told[number] = told[number]._replace(file=file)
         return True
+
+    def _are_changed(self, series: Sequence[Series]) -> bool:
+        """Whether somebody else may have changed files before they were proven."""
+        files = [self._files.get(fh) for one in series for fh in (one.fh_in, one.fh_out)]
+        begun = min(one.clones[0].begun_ns for one in series)
+        return self._watching.changed_since(begun, *(file.inode.number for file in files))
 
     def _refused(self, series: Series, source: OpenFile, destination: OpenFile) -> Refusal | None:
         """Why the backing has no clones, where they were refused."""
@@ -74,17 +77,14 @@ class Cloned:
         return explain_lack(request, destination.inode.device, clone.refused)
 
 
-def _is_settled(proven: Sequence[Shared], ranges: Sequence[tuple[int, int, int]]) -> bool:
-    """Whether a copy that may still be written out needs no second look (see sharing.shared_bytes)."""
-    return all(
-        not one.shared and one.unprovable in (0, copied)
-        for one, (_, _, copied) in zip(proven, ranges, strict=True)
-    )
+def _is_unsettled(clone: Clone) -> bool:
+    """Whether a copy that may still be written out needs a second look (see sharing.shared_bytes)."""
+    return clone.refused != 0 and (clone.shared > 0 or 0 < clone.unprovable < clone.copied)
 
 
-def _is_any_cut(clones: Sequence[Clone], told_size: int) -> bool:
+def _is_any_cut(clones: Sequence[Clone], source: OpenFile) -> bool:
     """Whether one may go on with the next request, or ended at a size that the kernel knew too small."""
-    return any(
-        clone.length == LENGTH_LIMIT_47 or clone.off_in + clone.length == told_size < clone.size
-        for clone in clones
-    )
+    ends = [clone.off_in + clone.length for clone in clones if clone.off_in + clone.length < clone.size]
+    if any(clone.length == LENGTH_LIMIT_47 for clone in clones):
+        return True
+    return bool(ends) and source.told_size() in ends

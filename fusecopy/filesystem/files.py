@@ -139,9 +139,9 @@ class Files:
 
     def _keeps_blocks(self, file: OpenFile) -> bool:
         """Whether closing this file leaves st_blocks as it was."""
-        if fcntl.fcntl(file.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        if self._root_type in KEEPING_BLOCKS and file.inode.device == self._inodes.root.device:
             return True
-        return self._root_type in KEEPING_BLOCKS and file.inode.device == self._inodes.root.device
+        return fcntl.fcntl(file.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
 
     def _check_blocks(self, inode: Inode, blocks: int) -> None:
         """Have the kernel ask again where they have changed since."""

@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
@@ -75,12 +75,6 @@ class OpenFile:
     def file(self) -> FileId:
         """Which file it is."""
         return calls.file_id(self.fd)
-
-    def known_file(self) -> FileId | None:
-        """The same; None where the backing has lost the file and does not tell."""
-        with suppress(OSError):
-            return self.file
-        return None
 
     def path(self) -> bytes:
         """The file's path, relative to the mount's root."""

@@ -104,10 +104,7 @@ class Watching:
 
     def changed_since(self, ns: int, *numbers: int) -> bool:
         """Whether somebody else changed the bytes of one of these inodes since `ns` of CLOCK_MONOTONIC."""
-        if not self._watched:
-            return False
-        watching.drain()
-        return any(watching.changed_ns(number) > ns for number in numbers)
+        return self._watched and watching.changed_since(ns, numbers)
 
     def start(self) -> None:
         """Tell the kernel of changes from now on: once there is a mount."""

@@ -10,6 +10,9 @@
 
 #include "afterwards.h"
 
+#include "copying/calls.h"
+#include "copying/sharing.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -338,6 +341,42 @@ static void take(struct fusecopy_events *events)
 	}
 }
 
+/* Those from `first` on that are like it, by one walk for those that follow one another. */
+static void prove_alike(struct fusecopy_events *events, uint32_t first)
+{
+	struct fc_range ranges[FUSECOPY_TOGETHER];
+	uint64_t totals[FUSECOPY_TOGETHER][FC_STATES];
+	struct fusecopy_clone *clones[FUSECOPY_TOGETHER];
+	int count = 0;
+
+	for (uint32_t n = first; n < events->count; n++) {
+		struct fusecopy_clone *clone = &events->clones[n];
+
+		if (events->alike[n] != first)
+			continue;
+		clones[count] = clone;
+		ranges[count++] = (struct fc_range){ clone->off_in, clone->off_out, clone->copied };
+	}
+	fc_totals_of_clones(events->first[first]->source->fd, events->first[first]->destination->fd, ranges, count,
+			    totals);
+	for (int n = 0; n < count; n++) {
+		clones[n]->shared = totals[n][FC_SHARED];
+		clones[n]->holes = totals[n][FC_HOLE];
+		clones[n]->unprovable = totals[n][FC_UNPROVABLE] + totals[n][FC_ENCODED];
+	}
+}
+
+/* Here, where nobody waits for Python's lock meanwhile. */
+static void prove(struct fusecopy_events *events)
+{
+	for (uint32_t n = 0; n < events->count; n++) {
+		if (events->alike[n] != n)
+			continue;
+		prove_alike(events, n);
+		events->generations[n] = fc_generation(events->first[n]->destination->fd);
+	}
+}
+
 int fusecopy_next_events(struct fusecopy_events *next)
 {
 	int found;
@@ -350,6 +389,8 @@ int fusecopy_next_events(struct fusecopy_events *next)
 	if (found)
 		take(next);
 	pthread_mutex_unlock(&lock);
+	if (found && next->kind == FUSECOPY_CLONED)
+		prove(next);
 	return found;
 }
 

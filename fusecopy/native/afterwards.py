@@ -25,6 +25,7 @@ class Clone(NamedTuple):
         size: of the source, in bytes.
         begun_ns, ended_ns: CLOCK_MONOTONIC.
         refused: the errno of the clone where the backing's own copy carried it, or 0.
+        shared, holes, unprovable: what FIEMAP said of the bytes copied.
     """
 
     off_in: int
@@ -35,6 +36,9 @@ class Clone(NamedTuple):
     begun_ns: int
     ended_ns: int
     refused: int
+    shared: int
+    holes: int
+    unprovable: int
 
 
 class Series(NamedTuple):
@@ -43,6 +47,7 @@ class Series(NamedTuple):
     Attributes:
         thread: who asked.
         fh_in, fh_out: the handles are still open.
+        generation: of the destination, as `calls.file_id` has it.
         numbers: of each clone, how many of any series were answered before.
         clones: in the order of their answers.
     """
@@ -50,6 +55,7 @@ class Series(NamedTuple):
     thread: Thread
     fh_in: int
     fh_out: int
+    generation: int
     numbers: list[int]
     clones: list[Clone]
 
@@ -130,7 +136,7 @@ def _series(events: "ffi.CData") -> list[Series]:
         if series is None:
             first = events.first[alike]
             files = _handle(first.source), _handle(first.destination)
-            series = found[alike] = Series(Thread.of(first.caller), *files, [], [])
+            series = found[alike] = Series(Thread.of(first.caller), *files, events.generations[alike], [], [])
         series.numbers.append(number)
         series.clones.append(Clone(*islice(figures, len(Clone._fields))))
     return list(found.values())

@@ -174,6 +174,9 @@ struct fusecopy_clone {
 	int64_t begun_ns;
 	int64_t ended_ns;
 	int64_t refused; /* the errno of the clone where the backing's own copy carried it, or 0 */
+	uint64_t shared; /* once it is proven, bytes that are shared, lie in holes, or are unprovable */
+	uint64_t holes;
+	uint64_t unprovable;
 };
 
 /* What was answered and is to be followed up. Of a release and of a crowd there is the source only. */
@@ -194,6 +197,7 @@ struct fusecopy_events {
 	uint32_t count;
 	const struct fusecopy_event *first[FUSECOPY_TOGETHER];
 	uint32_t alike[FUSECOPY_TOGETHER];
+	uint64_t generations[FUSECOPY_TOGETHER]; /* of the first ones' destinations (fc_generation) */
 	struct fusecopy_clone clones[FUSECOPY_TOGETHER];
 };
 

@@ -70,8 +70,9 @@ int fusecopy_watch_has_epochs(void);
 /* Whether somebody else changed it and the kernel has not been told so far. */
 int fusecopy_watch_is_suspect(uint64_t number);
 
-/* When somebody else was last seen to change its bytes, CLOCK_MONOTONIC; 0: never. */
-int64_t fusecopy_watch_changed_ns(uint64_t number);
+/* Whether somebody else changed the bytes of one of them since `ns` of CLOCK_MONOTONIC: what happened so far is
+ * applied. */
+int fusecopy_watch_changed_since(int64_t ns, const uint64_t *numbers, int count);
 
 /* ---- for the handlers ---------------------------------------------------------------------------------- */
 

@@ -207,16 +207,19 @@ double fusecopy_watch_limit(uint64_t number, double seconds)
 	return blind ? blind_seconds : seconds;
 }
 
-int64_t fusecopy_watch_changed_ns(uint64_t number)
+int fusecopy_watch_changed_since(int64_t ns, const uint64_t *numbers, int count)
 {
-	struct fusecopy_known *k;
-	int64_t changed_ns;
+	int changed = 0;
 
+	fusecopy_watch_drain();
 	pthread_mutex_lock(&lock);
-	k = fusecopy_find_number(number);
-	changed_ns = k ? k->changed_ns : 0;
+	for (int n = 0; n < count && !changed; n++) {
+		const struct fusecopy_known *k = fusecopy_find_number(numbers[n]);
+
+		changed = k && k->changed_ns > ns;
+	}
 	pthread_mutex_unlock(&lock);
-	return changed_ns;
+	return changed;
 }
 
 /* ---- too few marks ------------------------------------------------------------------------------------- */

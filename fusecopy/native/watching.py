@@ -4,6 +4,7 @@ There is one a process, as there is one session. Functions may be called from an
 nothing is watched, and none of them does anything.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusecopy.native._native import lib
@@ -96,6 +97,6 @@ def is_suspect(number: int) -> bool:
     return bool(lib.fusecopy_watch_is_suspect(number))
 
 
-def changed_ns(number: int) -> int:
-    """When somebody else was last seen to change the bytes of a file, CLOCK_MONOTONIC; 0 where nobody was."""
-    return int(lib.fusecopy_watch_changed_ns(number))
+def changed_since(ns: int, numbers: Sequence[int]) -> bool:
+    """Whether somebody else changed the bytes of one of these inodes since `ns` of CLOCK_MONOTONIC."""
+    return bool(lib.fusecopy_watch_changed_since(ns, numbers, len(numbers)))
