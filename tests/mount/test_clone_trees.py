@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -253,7 +254,12 @@ def test_nobody_keeps_what_cp_keeps(sides: Sides) -> None:
     done = run("clone", "-qr", sides.mount / "src", sides.mount / "dst", prefix=AS_NOBODY)
     assert (done.returncode, done.stderr) == (0, "")
     found = described(sides.behind / "dst")
-    assert found == described(sides.behind / "native")
+    expected = described(sides.behind / "native")
+    # cp of coreutils 9.7 (9.1 does not) takes the sticky bit away together with root's setuid and setgid, and
+    # leaves a directory in which everybody may delete what is another's.
+    sticky = expected["sticky"]
+    expected["sticky"] = sticky._replace(mode=sticky.mode | stat.S_ISVTX)
+    assert found == expected
     assert {(entry.uid, entry.gid) for entry in found.values()} == {(NOBODY, NOBODY)}
     assert found["d/read-only/in"].mode & 0o7777 == 0o755, "setuid of root must not become nobody's"
 
