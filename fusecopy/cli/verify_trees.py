@@ -87,7 +87,7 @@ def show(compared: Iterable[Compared], as_json: bool, everything: bool, saved: d
     sums: Counter[str] = Counter()
     less = 0
     if not as_json:
-        click.echo(header(COLUMNS).rstrip())
+        say(header(COLUMNS).rstrip())
     for file in compared:
         fell = saved is not None and _shares_less(file, saved)
         states[file.state] += 1
@@ -99,7 +99,8 @@ def show(compared: Iterable[Compared], as_json: bool, everything: bool, saved: d
         elif everything or (fell if saved is not None else file.state not in SHARING):
             say(_line(file))
     if as_json:
-        click.echo(json.dumps({"files": {str(state): count for state, count in states.items()}, **sums}))
+        counts = {str(state): count for state, count in states.items()}
+        click.echo(json.dumps({"files": counts, **sums}))
     else:
         _show_sums(states, sums)
     _judge(states, less if saved is not None else None)

@@ -50,7 +50,8 @@ class _Table:
     def _keep_up(self) -> None:
         if self._changes.poll(0) or not self._mounts:
             self._file.seek(0)
-            self._mounts = dict(map(_parsed, self._file.read().splitlines()))
+            # Not by splitlines: the kernel leaves a carriage return in a name as it is.
+            self._mounts = dict(map(_parsed, self._file.read().rstrip(b"\n").split(b"\n")))
             self._reads += 1
 
 

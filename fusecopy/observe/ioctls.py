@@ -111,7 +111,7 @@ class RefusedIoctls:
         """Tell of everything that was refused so far."""
         with self._lock:
             while chunk := self._read():
-                events, _ = parse(chunk.splitlines())
+                events, _ = parse(chunk.rstrip(b"\n").split(b"\n"))
                 for event in events:
                     self._note(event)
 

@@ -68,7 +68,7 @@ class Spool:
     def lines(self) -> Iterator[bytes]:
         """The events, oldest first."""
         for chunk in self._chunks:
-            yield from chunk.splitlines()
+            yield from chunk.rstrip(b"\n").split(b"\n")  # a program's name may hold a carriage return
 
     def _run(self, end: int) -> None:
         ready: list[int] = []

@@ -109,5 +109,6 @@ def test_a_mount_made_meanwhile_is_known(tmp_path: Name) -> None:
     with tmp_path.joinpath("before").open("w") as file:
         before = filesystems.mount_of(file.fileno())
     assert before.name != "unknown"
-    with loopfs.mount(tmp_path / "there", "-t", "ramfs", "none") as point, (point / "file").open("w") as file:
+    odd = tmp_path / "there\rand\x85 \x0b"
+    with loopfs.mount(odd, "-t", "ramfs", "none") as point, (point / "file").open("w") as file:
         assert filesystems.mount_of(file.fileno()).name == "ramfs"
