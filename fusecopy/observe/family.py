@@ -62,7 +62,8 @@ def threads_of(pid: int) -> dict[int, Process]:
 def process_of(thread: int) -> int:
     """The process of a running thread; the thread's own number where it is gone."""
     try:
-        status = Path(f"/proc/{thread}/status").read_text(errors="replace")
+        status = Path(f"/proc/{thread}/status").read_bytes()
     except OSError:
         return thread
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("Tgid:"))
+    # Not by splitlines: a process may have a carriage return in its name.
+    return next(int(line.split()[1]) for line in status.split(b"\n") if line.startswith(b"Tgid:"))

@@ -1,8 +1,11 @@
 """Lines of a trace buffer and what they mean. The lines are the kernel's own, of Linux 6.18 and 6.12."""
 
+import subprocess
+import sys
+
 from fusecopy.observe.calls import calls, requests
 from fusecopy.observe.events import Ended, Enter, Event, Exec, Exit, Sent, Task, parse
-from fusecopy.observe.family import Family, Process
+from fusecopy.observe.family import Family, Process, process_of
 
 HEAD = b"              cp-29492   [001]   3727.731595: "
 TIME = 3727731595000
@@ -106,3 +109,14 @@ def test_requests_know_their_bytes_and_answers() -> None:
     assert (write.written, write.read, write.errno) == (65536, 0, 0)
     assert (read.written, read.read) == (0, 131072)
     assert copy.errno is None
+
+
+def test_a_process_cannot_name_another_by_its_name() -> None:
+    named = (
+        "import sys; open('/proc/self/comm', 'w').write('a\\rTgid:\\t1'); print(flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", named], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout
+        process.stdout.readline()
+        assert process_of(process.pid) == process.pid
