@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "show on a scratch mount how copies travel",
     "doctor": "measure what a directory and this machine can do",
     "explain": "tell the whole story of one copy",
+    "hook": "have one's own shell serve cp --reflink in mounts",
     "list": "list the mounts of fusecopy",
     "log": "show what became of each copy",
     "mount": "serve a directory at a mount point",

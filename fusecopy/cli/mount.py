@@ -141,6 +141,7 @@ def _serve(serve: Callable[[Callable[[str], None]], None], config: "Config", for
         )
         coherence = os.getxattr(config.mountpoint, COHERENCE).decode()
         say(_mounted(config, pid, coherence))
+        _say_hook()
         return
     inherited.leave_behind(log.descriptor)
     log_to(None)
@@ -195,6 +196,13 @@ def _overlap(one: str, other: str) -> bool:
 def _say_ready(config: "Config", coherence: str) -> None:
     say(_mounted(config, os.getpid(), coherence))
     notify("READY=1")
+
+
+def _say_hook() -> None:
+    if sys.stdout.isatty():
+        say(
+            '  cp --reflink works in it by fusecopy run, or in your own shell by eval "$(fusecopy hook bash)"'
+        )
 
 
 def _mounted(config: "Config", pid: int, coherence: str) -> str:

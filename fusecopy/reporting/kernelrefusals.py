@@ -68,7 +68,10 @@ def words(asked: str, code: int, evidence: str) -> tuple[str, str]:
             " nothing written."
         )
     plain = "Use plain cp, or put " if asked in COPIES else "Put "
-    return cause, f"{plain}fusecopy run before the command, or work in fusecopy shell MNT."
+    return (
+        cause,
+        f"{plain}fusecopy run before the command; or have your shell do it, once: fusecopy hook --help.",
+    )
 
 
 def asks_for_reflink(command: list[bytes]) -> bool:
