@@ -22,7 +22,7 @@ LINES = {
 ASKED = {
     "bash": "{line}\nCOMP_WORDS=({words}) COMP_CWORD={last}\n_fusecopy_completion fusecopy\n"
     'printf "%s\\n" "${{COMPREPLY[@]}}"',
-    "zsh": "autoload -Uz compinit && compinit -u -d /dev/null\n{line}\nprint -r -- $_comps[fusecopy]",
+    "zsh": "autoload -Uz compinit && compinit -u -D\n{line}\nprint -r -- $_comps[fusecopy]",
     "fish": '{line}\ncomplete --do-complete "{words}"',
 }
 
