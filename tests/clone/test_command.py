@@ -184,4 +184,4 @@ def test_shell_works_in_its_mount(btrfs: Path) -> None:
 def test_shell_wants_a_mount(tmp_path: Path) -> None:
     done = plain(FUSECOPY, "shell", tmp_path, cwd=tmp_path)
     assert done.returncode == 10
-    assert "not a mount of fusecopy" in done.stderr
+    assert "not the root of a fusecopy mount" in done.stderr
