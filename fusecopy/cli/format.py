@@ -57,6 +57,15 @@ def percent(part: int, whole: int) -> str:
     return f"{part * 100 // whole}%"
 
 
+def middle_cut(name: str, width: int) -> str:
+    """A name fit for a terminal, in so many characters: what is in the middle is left out, not its end."""
+    shown = printable(name)
+    if len(shown) <= width:
+        return shown
+    end = (width - 1) * 2 // 3
+    return f"{shown[: width - 1 - end]}…{shown[len(shown) - end :]}"
+
+
 def use_colour(when: Colour, stream: IO[str]) -> bool:
     """Whether to colour what goes to `stream`. NO_COLOR in the environment wins over everything."""
     if os.environ.get("NO_COLOR") or when == "never":

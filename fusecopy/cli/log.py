@@ -9,16 +9,18 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import click
 
 from fusecopy import asking, mounts, running
 from fusecopy.cli.arguments import PATH
+from fusecopy.cli.choosing import bytes_of, moment
 from fusecopy.cli.format import (
     Colour,
     Column,
     header,
+    middle_cut,
     milliseconds,
     percent,
     row,
@@ -72,6 +74,13 @@ COLOURS = {"dispatched": "green", "fallback": "yellow", "refused": "red"}
 
 WIDTH = 79
 
+NARROW = 100
+"""A terminal of fewer columns has no room for what tells the processes apart beside the names of files."""
+
+LEFT_OUT = ("TIME", "PID")
+LEAST_NAME = 12
+"""Characters that FILE has at least, on however narrow a terminal."""
+
 PASSTHROUGH = "passthrough: the kernel reads and writes by itself; only copy requests are seen"
 
 
@@ -92,6 +101,13 @@ PASSTHROUGH = "passthrough: the kernel reads and writes by itself; only copy req
     "-e", "--dispatch", "chosen", metavar="LIST", help="Only of these dispatches: " + ",".join(DISPATCHES)
 )
 @click.option("-x", "failures", is_flag=True, help="Only fallbacks and refusals.")
+@click.option("--uid", "uids", type=click.IntRange(min=0), multiple=True, help="Only of this user id.")
+@click.option("--driver", "drivers", multiple=True, metavar="CALL", help="Only driven by this system call.")
+@click.option("--size", "least", default="0", metavar="BYTES", help="Only of so much or more, as 64K or 1M.")
+@click.option(
+    "--since", default="", metavar="WHEN", help="Only from then on: 90s, 10m, 2h, 1d ago; or a time."
+)
+@click.option("--wide", is_flag=True, help="All columns and whole names, on however narrow a terminal.")
 @click.option("-c", "--summary", is_flag=True, help="Sums instead of copies.")
 @click.option("-N", "--count", type=click.IntRange(min=1), help="Stop after so many copies.")
 @click.option("--all", "everything", is_flag=True, help="Earlier mounts too, not only the newest.")
@@ -106,6 +122,11 @@ def command(
     glob: str,
     chosen: str | None,
     failures: bool,
+    uids: tuple[int, ...],
+    drivers: tuple[str, ...],
+    least: str,
+    since: str,
+    wide: bool,
     summary: bool,
     count: int | None,
     everything: bool,
@@ -120,7 +141,16 @@ def command(
     (bypassed), or refused. SHARED is what is proven to share extents with the source; `?` where the
     backing cannot tell.
     """
-    selection = Selection(frozenset(pids), comm, glob, _dispatches(chosen, failures))
+    selection = Selection(
+        frozenset(pids),
+        comm,
+        glob,
+        _dispatches(chosen, failures),
+        frozenset(uids),
+        frozenset(drivers),
+        bytes_of(least),
+        moment(since) if since else None,
+    )
     stop = threading.Event() if follow else None
     with _ended_quietly(follow):
         log = find_log(target)
@@ -135,7 +165,7 @@ def command(
             for line in picked:
                 click.echo(line.text, nl=False)
         else:
-            _show_copies(picked, quiet, use_colour(colour, sys.stdout))
+            _show_copies(picked, quiet, use_colour(colour, sys.stdout), wide)
 
 
 def find_log(target: Path | None) -> Path:
@@ -227,10 +257,29 @@ def _pick(stored: Iterable[Line], selection: Selection, count: int | None) -> It
                 return
 
 
-def _show_copies(picked: Iterable[Line], quiet: bool, coloured: bool) -> None:
+class Layout(NamedTuple):
+    """The columns that are shown, and how many characters a name of a file may have."""
+
+    columns: list[Column]
+    name: int
+
+
+WIDE = Layout(COPIES, sys.maxsize)
+
+
+def _layout(width: int) -> Layout:
+    """What fits a terminal of so many columns."""
+    columns = [column for column in COPIES if width >= NARROW or column.title not in LEFT_OUT]
+    return Layout(columns, max(LEAST_NAME, width - sum(column.width + 1 for column in columns)))
+
+
+def _show_copies(picked: Iterable[Line], quiet: bool, coloured: bool, wide: bool) -> None:
     # On a terminal a screen is the titles, the copies, and the line that the cursor is on.
-    page = max(1, shutil.get_terminal_size().lines - 2) if sys.stdout.isatty() else sys.maxsize
-    say(header(COPIES))
+    terminal = sys.stdout.isatty()
+    width, height = shutil.get_terminal_size()
+    page = max(1, height - 2) if terminal else sys.maxsize
+    layout = _layout(width) if terminal and not wide else WIDE
+    say(header(layout.columns))
     shown = 0
     mount: Header | None = None
     for line in picked:
@@ -238,9 +287,9 @@ def _show_copies(picked: Iterable[Line], quiet: bool, coloured: bool) -> None:
             continue  # the same mount's, again at the head of its next file
         if isinstance(line.record, Header):
             mount = line.record
-        for text in _texts(line.record, quiet):
+        for text in _texts(line.record, quiet, layout):
             if shown == page:
-                say(header(COPIES))
+                say(header(layout.columns))
                 shown = 0
             _say_painted(text, line.record) if coloured else say(text)
             shown += 1
@@ -251,15 +300,15 @@ def _say_painted(text: str, record: Record) -> None:
     click.secho(printable(text), fg=colour, color=True)
 
 
-def _texts(record: Record, quiet: bool) -> list[str]:
-    """The lines that show one record."""
+def _texts(record: Record, quiet: bool, layout: Layout) -> list[str]:
+    """The lines that show one record; as the terminal has room."""
     match record:
         case Copy():
-            return [_copy_row(record), *([] if quiet else _explanation(record))]
+            return [_copy_row(record, layout), *([] if quiet else _explanation(record))]
         case Flow():
-            return [_flow_row(record)]
+            return [_flow_row(record, layout)]
         case Tree():
-            return [_tree_row(record), *([] if quiet else _explanation(record))]
+            return [_tree_row(record, layout), *([] if quiet else _explanation(record))]
         case Header(passthrough=True):
             return [f"  {PASSTHROUGH}"]
         case Policy():
@@ -276,34 +325,41 @@ def _texts(record: Record, quiet: bool) -> list[str]:
             return []
 
 
-def _copy_row(copy: Copy) -> str:
+def _copy_row(copy: Copy, layout: Layout) -> str:
     """The size of a copy of which nothing was copied is what was asked for."""
     if copy.copied is None:
-        return _row(copy, "?", copy.dispatch, copy.path, "?")
+        return _row(copy, layout, "?", copy.dispatch, copy.path, "?")
     unprovable = copy.shared is None and copy.copied
     shared = "?" if unprovable else percent(copy.shared or 0, copy.copied - copy.holes)
-    return _row(copy, size(copy.copied or copy.length), copy.dispatch, copy.path, shared)
+    return _row(copy, layout, size(copy.copied or copy.length), copy.dispatch, copy.path, shared)
 
 
-def _flow_row(flow: Flow) -> str:
+def _flow_row(flow: Flow, layout: Layout) -> str:
     """Bytes written with no source in the mount: not known to be a copy, so it has no dispatch."""
-    return _row(flow, size(flow.requests.write_bytes), "-", "client", "-")
+    return _row(flow, layout, size(flow.requests.write_bytes), "-", "client", "-")
 
 
-def _tree_row(tree: Tree) -> str:
+def _tree_row(tree: Tree, layout: Layout) -> str:
     """All of a tree's files, which have rows of their own too."""
     shared = "?" if tree.unprovable and not tree.shared else percent(tree.shared, tree.bytes)
     entries = f": {tree.files} files, {tree.directories} directories" if not tree.errno else ""
-    return _row(tree, size(tree.bytes), "-", "tree", "-" if tree.errno else shared, entries)
+    return _row(tree, layout, size(tree.bytes), "-", "tree", "-" if tree.errno else shared, entries)
 
 
 def _row(
-    record: Copy | Flow | Tree, moved: str, dispatch: str, path: str, shared: str, more: str = ""
+    record: Copy | Flow | Tree,
+    layout: Layout,
+    moved: str,
+    dispatch: str,
+    path: str,
+    shared: str,
+    more: str = "",
 ) -> str:
     ms = milliseconds(record.duration_us)
     clock = record.time[11:19]
-    pid, comm, name = str(record.pid), record.comm, record.dst + more
-    return row(COPIES, [clock, pid, comm, moved, dispatch, path, shared, ms, name])
+    pid, comm, name = str(record.pid), record.comm, middle_cut(record.dst + more, layout.name)
+    cells = [clock, pid, comm, moved, dispatch, path, shared, ms, name]
+    return row(layout.columns, cells[-len(layout.columns) :])
 
 
 def _explanation(copy: Copy | Tree) -> list[str]:

@@ -1,6 +1,7 @@
 """Choosing records of the log."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 from fusecopy.dispatch.records import Copy, Flow, Record, Tree
@@ -15,12 +16,20 @@ class Selection:
         comm: part of the program's name.
         glob: shell pattern (`*` matches `/` too) for the source's or the destination's path in the mount.
         dispatches: dispatches, any of them; a flow has none, a tree that failed counts as refused.
+        uids: user ids, any of them.
+        drivers: drivers, any of them; a tree has none.
+        least: bytes that were copied, written or, of a refused copy, asked for.
+        since: when the copy ended, or later.
     """
 
     pids: frozenset[int] = frozenset()
     comm: str = ""
     glob: str = ""
     dispatches: frozenset[str] = frozenset()
+    uids: frozenset[int] = frozenset()
+    drivers: frozenset[str] = frozenset()
+    least: int = 0
+    since: datetime | None = None
 
     def wants(self, record: Record) -> bool:
         """Whether a record is wanted. Those that are none of these always are: they qualify the others."""
@@ -31,6 +40,10 @@ class Selection:
             and self.comm in record.comm
             and (not self.glob or any(fnmatchcase(path, self.glob) for path in _paths(record)))
             and (not self.dispatches or _dispatch(record) in self.dispatches)
+            and (not self.uids or record.uid in self.uids)
+            and (not self.drivers or getattr(record, "driver", "") in self.drivers)
+            and _size(record) >= self.least
+            and (self.since is None or datetime.fromisoformat(record.time) >= self.since)
         )
 
     def of(self, records: list[Record]) -> list[Record]:
@@ -45,6 +58,12 @@ def _dispatch(record: Copy | Flow | Tree) -> str:
     if isinstance(record, Copy):
         return record.dispatch
     return "refused" if isinstance(record, Tree) and record.errno else ""
+
+
+def _size(record: Copy | Flow | Tree) -> int:
+    if isinstance(record, Copy):
+        return record.copied or record.length
+    return record.bytes if isinstance(record, Tree) else record.requests.write_bytes
 
 
 def _paths(record: Copy | Flow | Tree) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -11,17 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from fusecopy.cli.format import header
 from fusecopy.cli.log import COPIES, find_log, only_mount
 from fusecopy.cli.log import command as log
-from fusecopy.dispatch.records import Copy, Flow, Header, Policy, Record, Requests
+from fusecopy.dispatch.records import Copy, Flow, Header, Policy, Record, Requests, timestamp
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import LogError, UsageError
 from fusecopy.mounts import parsed
 from tests import samples
+from tests.mounted import FUSECOPY
 
 MIB = 1 << 20
 
@@ -225,7 +228,7 @@ def test_choice(stored: Path, options: str, seqs: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [("-e copied", "no dispatch copied"), ("-x -e fallback", "exclude")]
+    ("options", "message"), [("-e copied", "unknown dispatch: copied"), ("-x -e fallback", "exclude")]
 )
 def test_choice_that_makes_no_sense(stored: Path, options: str, message: str) -> None:
     result = _run(*options.split(), stored)
@@ -353,7 +356,7 @@ def test_broken_pipe_is_silent(tmp_path: Path) -> None:
 
 def test_header_is_repeated_each_screen_on_a_terminal(stored: Path) -> None:
     ours, theirs = pty.openpty()
-    with _command("--color", "never", stored, stdout=theirs) as process:
+    with _command("--wide", "--color", "never", stored, stdout=theirs) as process:
         os.close(theirs)
         shown = _drained(ours).replace("\r\n", "\n")
         assert process.wait(timeout=10) == 0
@@ -362,13 +365,64 @@ def test_header_is_repeated_each_screen_on_a_terminal(stored: Path) -> None:
     assert shown.splitlines() == [line for page in pages for line in [titles, *page]]
 
 
+def test_a_row_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    name = "a/very/long/path/" * 8 + "with-an-end-to-know-it-by"
+    path = _write(tmp_path / "log", [msgspec.structs.replace(_copy(1), dst=name)])
+    ours, theirs = pty.openpty()
+    with _command("--color", "never", path, stdout=theirs) as process:
+        os.close(theirs)
+        shown = _drained(ours).replace("\r\n", "\n").splitlines()
+        assert process.wait(timeout=10) == 0
+    assert max(map(len, shown)) < 80
+    assert "PID" not in shown[0]
+    assert re.search(r"a/very.*…to-know-it-by$", shown[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], [1, 2, 3]),
+        (["--uid", "7"], [2]),
+        (["--uid", "7", "--uid", "0"], [2, 3]),
+        (["--driver", "sendfile"], [3]),
+        (["--size", "1M"], [3]),
+        (["--size", "64k", "--driver", "copy_file_range"], [2]),
+        (["--since", "1h"], [3]),
+        (["--since", "1970-01-01T00:00"], [1, 2, 3]),
+    ],
+)
+def test_choosing_by_user_driver_size_and_time(
+    tmp_path: Path, options: list[str], expected: list[int]
+) -> None:
+    change = msgspec.structs.replace
+    copies: list[Record] = [
+        change(_copy(1), uid=1, copied=1, driver="copy_file_range"),
+        change(_copy(2), uid=7, copied=1 << 16, driver="copy_file_range"),
+        change(_copy(3), uid=0, copied=1 << 20, driver="sendfile", time=timestamp()),
+    ]
+    path = _write(tmp_path / "log", copies)
+    told = subprocess.run([FUSECOPY, "log", "--json", *options, path], capture_output=True, check=True)
+    found = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [record["seq"] for record in found if record["type"] == "copy"] == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--size", "x"], ["--size", "-1"], ["--size", "1X"], ["--since", "later"], ["--since", "99999999d"]],
+)
+def test_sizes_and_times_that_are_none(stored: Path, options: list[str]) -> None:
+    done = subprocess.run([FUSECOPY, "log", *options, stored], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is no " in done.stderr
+
+
 def test_terminal_is_coloured(stored: Path) -> None:
     ours, theirs = pty.openpty()
     with _command("-N", "1", stored, stdout=theirs) as process:
         os.close(theirs)
         shown = _drained(ours)
         assert process.wait(timeout=10) == 0
-    assert "\x1b[32m06:47:01" in shown
+    assert "\x1b[32mcp " in shown
 
 
 def _drained(terminal: int) -> str:
