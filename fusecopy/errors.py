@@ -12,6 +12,7 @@
       StrictError               21   only a reflink was wanted and it could not be had
       LogError                  22   the dispatch log is unreadable or of a newer schema
       RequirementError          23   something that doctor --require names does not work here
+      ExpectationError          24   the copies of a command were not what expect was told
 
 These numbers are a promise to scripts; tests/unit/test_errors.py pins them.
 """
@@ -35,6 +36,7 @@ class Exit(IntEnum):
     STRICT = 21
     LOG = 22
     REQUIREMENT = 23
+    EXPECTATION = 24
 
 
 class FusecopyError(Exception):
@@ -120,3 +122,9 @@ class RequirementError(FusecopyError):
     """Something that doctor --require names does not work here."""
 
     exit_status = Exit.REQUIREMENT
+
+
+class ExpectationError(FusecopyError):
+    """The copies of a command were not what expect was told."""
+
+    exit_status = Exit.EXPECTATION

@@ -17,6 +17,7 @@ COMMANDS = {
     "cp": "copy one file in one way or not at all",
     "demo": "show on a scratch mount how copies travel",
     "doctor": "measure what a directory and this machine can do",
+    "expect": "run a command and judge its copies, in a mount or not",
     "explain": "tell the whole story of one copy",
     "hook": "have one's own shell serve cp --reflink in mounts",
     "list": "list the mounts of fusecopy",

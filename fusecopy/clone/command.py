@@ -47,7 +47,7 @@ def attend(command: int, listener: int) -> "NoReturn":
     if listener >= 0:
         told = _watch(listener)
         threading.Thread(target=_serve, args=(listener,), daemon=True).start()
-    status = _await(command)
+    status = await_end(command)
     if listener >= 0:
         os.write(told, ENDED)
     if os.WIFSIGNALED(status):
@@ -83,7 +83,7 @@ def _watch(listener: int) -> int:
     os._exit(0)
 
 
-def _await(command: int) -> int:
+def await_end(command: int) -> int:
     """Wait for the command's end, handing on signals and stopping with it; returns its wait status."""
     while True:
         told = signal.sigwaitinfo(TAKEN)

@@ -25,7 +25,9 @@ def run(command: "Sequence[str]") -> "NoReturn":
     """
     words = [ffi.new("char[]", os.fsencode(word)) for word in command]
     listener, failed = ffi.new("int *"), ffi.new("int *")
-    process: int = lib.fusecopy_start(ffi.new("char *[]", [*words, ffi.NULL]), listener, failed)
+    process: int = lib.fusecopy_start(
+        ffi.new("char *[]", [*words, ffi.NULL]), lib.FUSECOPY_IOCTLS, listener, failed
+    )
     if failed[0]:
         from fusecopy.terminal import complain_of_command
 

@@ -16,6 +16,7 @@ FOLDERS = (
     "demo",
     "doctor",
     "explaining",
+    "expecting",
     "filesystem",
     "reporting",
     "serving",

@@ -19,6 +19,7 @@ STATUSES = {
     "STRICT": 21,
     "LOG": 22,
     "REQUIREMENT": 23,
+    "EXPECTATION": 24,
 }
 
 CLASSES = {
@@ -34,6 +35,7 @@ CLASSES = {
     "StrictError": 21,
     "LogError": 22,
     "RequirementError": 23,
+    "ExpectationError": 24,
 }
 
 
