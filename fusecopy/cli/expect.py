@@ -83,7 +83,7 @@ def command(
         out = stack.enter_context(written_to(output))
         suite = stack.enter_context(written_to(junit)) if junit else None
         try:
-            watched = _in(directories, watch(arguments, as_stored))
+            watched = _in(directories, watch(arguments, _Stored().opened))
         except CannotRun as error:
             return _cannot_run(arguments[0], error)
         unmet = expectation.unmet(watched.copies, watched.unseen) if expectation else ""
@@ -123,19 +123,32 @@ def _cannot_run(name: str, error: CannotRun) -> int:
     )
 
 
-@contextmanager
-def as_stored(fd: int) -> Iterator[int]:
-    """A descriptor, for reading, of a file that is held by O_PATH; in a fusecopy mount of the one behind it."""
-    path = Path(os.readlink(f"/proc/self/fd/{fd}"))
-    if backing_file.holding(path, os.fstat(fd).st_dev):
-        with backing_file.opened(path) as stored:
-            yield stored
-        return
-    opened = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        yield opened
-    finally:
-        os.close(opened)
+class _Stored:
+    """Opens files held by O_PATH as their filesystem has them: those of a fusecopy mount behind it."""
+
+    def __init__(self) -> None:
+        self._fuse: dict[int, bool] = {}
+
+    @contextmanager
+    def opened(self, fd: int) -> Iterator[int]:
+        """A descriptor for reading. Raises OSError and FusecopyError."""
+        if self._on_fuse(fd):
+            with backing_file.opened(Path(os.readlink(f"/proc/self/fd/{fd}"))) as stored:
+                yield stored
+            return
+        opened = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            yield opened
+        finally:
+            os.close(opened)
+
+    def _on_fuse(self, fd: int) -> bool:
+        """The mount table is long, and asked once for each filesystem."""
+        device = os.fstat(fd).st_dev
+        if device not in self._fuse:
+            path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+            self._fuse[device] = backing_file.holding(path, device) is not None
+        return self._fuse[device]
 
 
 def _show(watched: Watched, expectation: Expectation | None, everything: bool, out: IO[str]) -> None:
@@ -154,6 +167,11 @@ def _show(watched: Watched, expectation: Expectation | None, everything: bool, o
         f" {sums['unprovable']} unprovable",
         out,
     )
+    if watched.lost:
+        say(
+            f"{watched.lost} names opened for writing were gone, or never there, when they were looked at",
+            out,
+        )
     if watched.unseen:
         say(f"{watched.unseen} calls of programs that may not be looked at are not among them", out)
 

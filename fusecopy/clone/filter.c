@@ -73,6 +73,7 @@ static const struct fusecopy_row rows[] = {
 	{ FUSECOPY_RENAME, SYS_renameat, COMPAT(302), 0, 1, -1, 0 },
 #endif
 	{ FUSECOPY_RENAME, SYS_renameat2, COMPAT(353), 0, 1, -1, 0 },
+	{ FUSECOPY_EXIT, SYS_exit_group, COMPAT(252), -1, -1, -1, 0 },
 	{ FUSECOPY_UMOUNT, SYS_umount2, COMPAT(52), -1, 0, -1, 0 },
 };
 

@@ -18,7 +18,8 @@
 #define FUSECOPY_OPEN (6)
 #define FUSECOPY_RENAME (7)
 #define FUSECOPY_UMOUNT (8)
-#define FUSECOPY_UNSEEN (9) /* a call of a process that may not be looked at */
+#define FUSECOPY_EXIT (9)
+#define FUSECOPY_UNSEEN (10) /* a call of a process that may not be looked at */
 
 /* A system call, as the filter and the supervisor tell it: where its arguments lie. A negative number is none. */
 struct fusecopy_row {

@@ -360,6 +360,7 @@ static bool note(struct fusecopy_noted *noted, const struct seccomp_notif *call)
 	noted->kind = row->kind;
 	switch (row->kind) {
 	case FUSECOPY_UMOUNT:
+	case FUSECOPY_EXIT:
 		return true;
 	case FUSECOPY_FICLONE:
 		wanted = note_clone(noted, call);
@@ -387,6 +388,14 @@ static void drop(struct fusecopy_noted *noted)
 	fusecopy_forget(noted);
 }
 
+static int64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &time);
+	return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
+
 static void note_call(const struct seccomp_notif *call)
 {
 	struct fusecopy_noted *noted = calloc(1, sizeof(*noted));
@@ -396,6 +405,7 @@ static void note_call(const struct seccomp_notif *call)
 		return;
 	}
 	noted->thread = noted->process = (int)call->pid;
+	noted->time = now();
 	noted->source = noted->destination = -1;
 	errno = 0;
 	if (!note(noted, call)) {

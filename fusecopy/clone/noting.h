@@ -9,6 +9,7 @@ struct fusecopy_noted {
 	int kind; /* FUSECOPY_FICLONE and so on (filter.h) */
 	int thread;
 	int process;
+	int64_t time; /* nanoseconds of CLOCK_REALTIME_COARSE, by which files have their times */
 	char program[64];
 	int source;
 	int destination;

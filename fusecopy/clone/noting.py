@@ -30,6 +30,7 @@ class Kind(IntEnum):
     OPEN = lib.FUSECOPY_OPEN
     RENAME = lib.FUSECOPY_RENAME
     UMOUNT = lib.FUSECOPY_UMOUNT
+    EXIT = lib.FUSECOPY_EXIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Noted:
     Attributes:
         kind: which.
         thread, process, program: whose.
+        time: nanoseconds of CLOCK_REALTIME_COARSE, by which files have their times.
         source, destination: descriptors of ours (O_PATH) for the files it names, to be closed by who takes
             this; -1 where it names none.
         offset_in, offset_out, length: bytes; a length may reach beyond the file's end.
@@ -50,6 +52,7 @@ class Noted:
     thread: int
     process: int
     program: str
+    time: int
     source: int
     destination: int
     offset_in: int
@@ -111,6 +114,7 @@ class Notes:
                 noted.thread,
                 noted.process,
                 os.fsdecode(ffi.string(noted.program)),
+                noted.time,
                 noted.source,
                 noted.destination,
                 noted.offset_in,

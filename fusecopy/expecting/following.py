@@ -21,10 +21,10 @@ NAMES = {
     Kind.SPLICE: "splice",
 }
 
-SLACK_SECONDS = 0.05
-"""The clock of files' times may be behind by one tick."""
-
 LOOK_SECONDS = 1.0
+
+REALTIME_COARSE = 5
+"""CLOCK_REALTIME_COARSE (linux/time.h), which files' times are taken from."""
 
 
 @dataclass(slots=True)
@@ -62,6 +62,20 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """A file that was opened for reading.
+
+    Attributes:
+        first: when for the first time, in nanoseconds of the clock by which files have their times.
+        number: of all that was noted, which it was.
+    """
+
+    first: int
+    number: int
+    threads: set[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """A file that was opened for writing."""
 
@@ -83,7 +97,8 @@ class Following:
     """Takes what is noted, one after the other.
 
     Attributes:
-        read: names of files that were opened for reading, and by which threads.
+        read: files that were opened for reading, by name.
+        exits: of all that was noted, which was the end of a process.
         lost: files that were opened for writing and were gone before they could be held.
 
     Args:
@@ -93,9 +108,11 @@ class Following:
     """
 
     def __init__(self, settled: Callable[[Pair], bool], most: int, too_many: Callable[[Pair], None]) -> None:
-        self.read: dict[str, set[int]] = {}
+        self.read: dict[str, Read] = {}
+        self.exits: dict[int, int] = {}
         self.lost = 0
-        self.begun = time.time() - SLACK_SECONDS
+        self._count = 0
+        self.begun = time.clock_gettime_ns(REALTIME_COARSE)
         self._settled = settled
         self._most = most
         self._too_many = too_many
@@ -108,6 +125,7 @@ class Following:
 
     def take(self, noted: Noted) -> None:
         """A call begins; what its thread called before is over."""
+        self._count += 1
         if noted.kind is Kind.RENAME:
             self._rename(noted.path, noted.other)
         self._hold_opened(noted.thread)
@@ -119,6 +137,8 @@ class Following:
                 self._of_thread[noted.thread] = pair
         if noted.kind is Kind.OPEN:
             self._open(noted)
+        elif noted.kind is Kind.EXIT:
+            self.exits[noted.process] = self._count
 
     def idle(self) -> None:
         """Nothing was called for a while: files may be held and looked at without being in the way."""
@@ -159,9 +179,11 @@ class Following:
 
     def _open(self, noted: Noted) -> None:
         if noted.writes:
+            self.exits.pop(noted.process, None)  # a new process of that number
             self._opened.setdefault(noted.thread, []).append(_Opened(noted, noted.path))
         else:
-            self.read.setdefault(noted.path, set()).add(noted.thread)
+            read = self.read.setdefault(noted.path, Read(noted.time, self._count, set()))
+            read.threads.add(noted.thread)
 
     def _rename(self, old: str, new: str) -> None:
         """A name may be another by the time that its file is to be held."""
@@ -174,7 +196,8 @@ class Following:
         is lost, if it ever was."""
         left = []
         for opened in self._opened.pop(thread, ()):
-            for path in dict.fromkeys((opened.path, opened.noted.path)):
+            # The old name first: where it is gone the rename is over, and the new one there.
+            for path in dict.fromkeys((opened.noted.path, opened.path)):
                 with suppress(OSError):
                     self._hold(opened.noted, held(os.open(path, os.O_PATH | os.O_CLOEXEC)))
                     break
@@ -244,3 +267,5 @@ class Following:
         if self._pairs.get(key) is pair and self._settled(pair):
             del self._pairs[key]
             pair.close()
+            if written := self._written.pop(pair.destination.identity, None):
+                written.file.close()

@@ -1,8 +1,11 @@
 """What came of a copy: by the extents of both files, and by their contents where these do not tell."""
 
 import os
+import stat
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +15,21 @@ from fusecopy.copying.sharing import Part, no_fiemap, parts, shared_bytes, summe
 from fusecopy.copying.sharing import State as PartState
 from fusecopy.errors import FusecopyError
 from fusecopy.expecting.files import Opener
-from fusecopy.expecting.following import Pair, Written
+from fusecopy.expecting.following import Following, Pair, Read, Written
 from fusecopy.expecting.records import CLONES, OFFLOADS, READ_WRITE, Copy, State
 
 CHUNK = 1 << 20
+END_BYTES = 1 << 16
 
 FEW_BYTES = 128
-"""That smaller files are alike is evidence of a copy only where one thread opened both."""
+"""That smaller files are alike is no evidence of a copy."""
+
+
+class _Source(NamedTuple):
+    """A file that was opened for reading."""
+
+    path: str
+    read: Read
 
 
 class _Range(NamedTuple):
@@ -95,43 +106,61 @@ def _judged(pair: Pair, source: int, destination: int) -> Copy | None:
 
 
 def by_reading(
-    written: Iterable[Written], read: dict[str, set[int]], begun: float, opener: Opener
+    written: Iterable[Written], following: Following, opener: Opener
 ) -> Iterator[tuple[Written, Copy]]:
-    """The files that are, byte for byte, what one of the files is that were opened for reading.
-
-    Args:
-        begun: when the command was started; files that were not changed since were not written.
-    """
-    changed = [one for one in written if os.fstat(one.file.fd).st_ctime >= begun]
-    sizes = {os.fstat(one.file.fd).st_size for one in changed} - {0}
-    sources = _by_size(read, sizes)
+    """The files that are, byte for byte, what another is that was opened for reading before they were
+    complete: before their last change, and the end of the process that wrote them."""
+    changed = [one for one in written if os.fstat(one.file.fd).st_ctime_ns >= following.begun]
+    sizes = {size for one in changed if (size := os.fstat(one.file.fd).st_size) >= FEW_BYTES}
+    sources = _by_ends(following.read, sizes, opener)
     for one in changed:
-        found = _source_of(one, sources.get(os.fstat(one.file.fd).st_size, []), opener)
-        if found is not None:
-            yield one, found
+        with suppress(OSError, FusecopyError):
+            end = following.exits.get(one.process, sys.maxsize)
+            candidates = [
+                source for source in sources.get(_ends(one.file.fd, opener), []) if source.read.number < end
+            ]
+            found = _source_of(one, candidates, opener)
+            if found is not None:
+                yield one, found
 
 
-def _by_size(read: dict[str, set[int]], sizes: set[int]) -> dict[int, list[tuple[str, set[int]]]]:
-    found: dict[int, list[tuple[str, set[int]]]] = {}
-    for path, threads in read.items():
-        with suppress(OSError):
-            size = os.stat(path).st_size
-            if size in sizes:
-                found.setdefault(size, []).append((path, threads))
+_Ends = tuple[int, bytes]
+"""A file's size and a digest of its first and last bytes: of many of one size few are alike there."""
+
+
+def _ends(fd: int, opener: Opener) -> _Ends:
+    with opener(fd) as file:
+        size = os.fstat(file).st_size
+        digest = blake2b(os.pread(file, END_BYTES, 0))
+        digest.update(os.pread(file, END_BYTES, max(0, size - END_BYTES)))
+        return size, digest.digest()
+
+
+def _by_ends(read: dict[str, Read], sizes: set[int], opener: Opener) -> dict[_Ends, list[_Source]]:
+    found: dict[_Ends, list[_Source]] = {}
+    for path, how in read.items():
+        with suppress(OSError, FusecopyError):
+            if os.stat(path).st_size not in sizes:
+                continue
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            try:
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    found.setdefault(_ends(fd, opener), []).append(_Source(path, how))
+            finally:
+                os.close(fd)
     return found
 
 
-def _source_of(written: Written, candidates: list[tuple[str, set[int]]], opener: Opener) -> Copy | None:
+def _source_of(written: Written, candidates: list[_Source], opener: Opener) -> Copy | None:
     """The copy of the candidate that is alike; of several the one that the same thread has opened."""
     file = written.file
-    size = os.fstat(file.fd).st_size
-    for path, threads in sorted(candidates, key=lambda candidate: written.thread not in candidate[1]):
-        if size < FEW_BYTES and written.thread not in threads:
-            continue
+    found = os.fstat(file.fd)
+    before = [source for source in candidates if source.read.first <= found.st_ctime_ns]
+    for path, _ in sorted(before, key=lambda source: written.thread not in source.read.threads):
         with suppress(OSError, FusecopyError):
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
             try:
-                if os.path.samestat(os.fstat(fd), os.fstat(file.fd)):
+                if os.path.samestat(os.fstat(fd), found):
                     continue
                 with opener(fd) as source, opener(file.fd) as destination:
                     compared = comparison.compare_files(source, destination, b"")
@@ -140,7 +169,7 @@ def _source_of(written: Written, candidates: list[tuple[str, set[int]]], opener:
             if compared.state in _STATES and compared.sharing:
                 return _made(
                     written.program, written.process, path, file.path, (), READ_WRITE,
-                    _STATES[compared.state], size, compared.sharing,
+                    _STATES[compared.state], found.st_size, compared.sharing,
                 )  # fmt: skip
     return None
 

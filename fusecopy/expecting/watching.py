@@ -91,8 +91,7 @@ class _Watch:
         """Copies by reading and writing. What was asked for is told already; of a file that is shared with
         its source since, that it was opened for writing again says nothing."""
         others = [one for one in written if one.file.identity not in self._judged]
-        following = self._following
-        for one, copy in judging.by_reading(others, following.read, following.begun, self._opener):
+        for one, copy in judging.by_reading(others, self._following, self._opener):
             if copy.state is not State.SHARED or one.file.identity not in self._shared:
                 self._copies.append(copy)
         for one in written:

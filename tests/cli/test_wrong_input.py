@@ -71,7 +71,7 @@ def wrong(place: Place) -> list[list[str]]:
 def test_operands_of_every_kind(command: str, place: Place) -> None:
     def one(operands: list[str]) -> None:
         words = ["--how", "copy", *operands] if command == "cp" else operands
-        tail = ["--", "true"] if command in ("trace", "audit") else []
+        tail = ["--", "true"] if command in ("trace", "audit", "expect") else []
         status, said = tried([command, *words, *tail])
         assert status == 0 or "rror" in said or "fusecopy: " in said, f"{words}: {said}"
 
@@ -104,6 +104,9 @@ def test_operands_of_every_kind(command: str, place: Place) -> None:
         (["run"], 2),
         (["run", "/no/such/command"], 127),
         (["run", "/dev/null"], 126),
+        (["expect", "--", "/no/such/command"], 127),
+        (["expect", "nonsense", "--", "true"], 2),
+        (["expect", "shared=101%", "--", "true"], 2),
         (["trace", "--", "/no/such/command"], 127),
         (["trace", "--", "/dev/null"], 126),
         (["list", "operand"], 2),
