@@ -119,6 +119,7 @@ class Following:
         self._pairs: dict[tuple[Identity, Identity], Pair] = {}
         self._of_thread: dict[int, Pair] = {}
         self._opened: dict[int, list[_Opened]] = {}
+        self._missing: list[_Opened] = []
         self._written: dict[Identity, Written] = {}
         self._pipes: dict[Identity, tuple[Held, int]] = {}
         self._next_look = 0.0
@@ -166,6 +167,8 @@ class Following:
             self._leave(thread)
         for thread in list(self._opened):
             self._hold_opened(thread)
+        self.lost += len(self._missing)
+        self._missing.clear()
         pairs, self._pairs = self._pairs, {}
         for source, _ in self._pipes.values():
             source.close()
@@ -186,14 +189,17 @@ class Following:
             read.threads.add(noted.thread)
 
     def _rename(self, old: str, new: str) -> None:
-        """A name may be another by the time that its file is to be held."""
+        """A name may be another by the time that its file is to be held, and is, where this comes late."""
+        for opened in self._missing:
+            self._opened.setdefault(opened.noted.thread, []).append(opened)
+        self._missing.clear()
         for opened in (opened for some in self._opened.values() for opened in some):
             if opened.path == old or opened.path.startswith(f"{old}/"):
                 opened.path = new + opened.path.removeprefix(old)
 
     def _hold_opened(self, thread: int, *, over: bool = True) -> None:
         """Hold the files that a thread has opened for writing. What is not there although the open is `over`
-        is lost, if it ever was."""
+        was never there, is lost, or a rename that is still to be told has given it another name."""
         left = []
         for opened in self._opened.pop(thread, ()):
             # The old name first: where it is gone the rename is over, and the new one there.
@@ -204,7 +210,7 @@ class Following:
             else:
                 left.append(opened)
         if over:
-            self.lost += len(left)
+            self._missing += left
         elif left:
             self._opened[thread] = left
 
