@@ -373,9 +373,18 @@ def _explanation(copy: Copy | Tree) -> list[str]:
 def _show_summary(picked: Iterable[list[Record]], follow: bool) -> None:
     summary = Summary()
     gc.disable()  # records are in no cycle; looking for cycles takes an eighth of the time
+    live = follow and sys.stdout.isatty()
     with _ended_quietly(follow):
         for records in picked:
             summary.add_all(records)
+            if live:
+                click.clear()
+                _say_sums(summary)
+    if not live:
+        _say_sums(summary)
+
+
+def _say_sums(summary: Summary) -> None:
     paths = {f"{dispatch:10} {path}": group for (dispatch, path), group in summary.by_path.items()}
     _show_sums(Column(f"{'DISPATCH':10} PATH", 26), {**paths, "total": summary.total})
     say()

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -321,6 +322,31 @@ def test_interrupted_follow_prints_its_summary(stored: Path) -> None:
         output, errors = process.communicate(timeout=10)
     assert (process.returncode, errors) == (0, b"")
     assert output.decode() == SUMS
+
+
+def test_sums_on_a_terminal_are_shown_anew_as_copies_come(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    writer = Writer(path, samples.HEADER)
+    writer.put(_copy(1))
+    assert writer.flush()
+    ours, theirs = pty.openpty()
+    with _command("-F", "-c", path, stdout=theirs) as process:
+        os.close(theirs)
+        _read_until(ours, r"total +1 ")
+        writer.put(FALLBACK)
+        assert "fallback" in _read_until(ours, r"total +2 ")
+        process.send_signal(signal.SIGINT)
+        assert "total" not in _drained(ours)
+        assert process.wait(timeout=10) == 0
+    writer.close()
+
+
+def _read_until(terminal: int, pattern: str) -> str:
+    shown = ""
+    while not re.search(pattern, shown):
+        assert select.select([terminal], [], [], 20)[0], shown
+        shown += os.read(terminal, 4096).decode()
+    return shown
 
 
 def _await_follower(pid: int, path: Path) -> None:
