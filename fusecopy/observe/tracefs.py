@@ -46,6 +46,13 @@ class Instance:
         self._write("options/event-fork", "1")
         self._write("set_event_pid", " ".join(map(str, threads)))
 
+    def leave_out(self, threads: Iterable[int]) -> None:
+        """Keep out events in the context of these threads and of all that they start from now on (Linux 5.7);
+        older kernels have them in."""
+        self._write("options/event-fork", "1")
+        with suppress(TracingError):
+            self._write("set_event_notrace_pid", " ".join(map(str, threads)))
+
     def open(self) -> int:
         """A descriptor that gives, and takes out of the buffer, the events as lines; it does not block."""
         return os.open(self.path / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
