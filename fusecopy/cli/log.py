@@ -8,6 +8,7 @@ import textwrap
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -86,7 +87,12 @@ PASSTHROUGH = "passthrough: the kernel reads and writes by itself; only copy req
 
 @click.command("log")
 @click.argument("target", required=False, type=PATH)
-@click.option("-F", "--follow", is_flag=True, help="Follow: show further copies as they come; ^C ends it.")
+@click.option(
+    "-F",
+    "--follow",
+    is_flag=True,
+    help="Follow: show copies from now on (or --since, --all) as they come; ^C ends it.",
+)
 @click.option(
     "-p",
     "--pid",
@@ -149,7 +155,7 @@ def command(
         frozenset(uids),
         frozenset(drivers),
         bytes_of(least),
-        moment(since) if since else None,
+        _since(since, from_now=follow and not (everything or summary)),
     )
     stop = threading.Event() if follow else None
     with _ended_quietly(follow):
@@ -166,6 +172,13 @@ def command(
                 click.echo(line.text, nl=False)
         else:
             _show_copies(picked, quiet, use_colour(colour, sys.stdout), wide)
+
+
+def _since(since: str, from_now: bool) -> datetime | None:
+    """When what is shown begins; None for the beginning."""
+    if since:
+        return moment(since)
+    return datetime.now().astimezone() if from_now else None
 
 
 def find_log(target: Path | None) -> Path:

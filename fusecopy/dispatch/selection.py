@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from fusecopy.dispatch.records import Copy, Flow, Record, Tree
+from fusecopy.dispatch.records import Coherence, Copy, Flow, Lost, Note, Policy, Record, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Selection:
 
     def wants(self, record: Record) -> bool:
         """Whether a record is wanted. Those that are none of these always are: they qualify the others."""
+        if isinstance(record, Policy | Coherence | Note | Lost) and not self._is_in_time(record.time):
+            return False
         if not isinstance(record, Copy | Flow | Tree):
             return True
         return (
@@ -43,8 +45,11 @@ class Selection:
             and (not self.uids or record.uid in self.uids)
             and (not self.drivers or getattr(record, "driver", "") in self.drivers)
             and _size(record) >= self.least
-            and (self.since is None or datetime.fromisoformat(record.time) >= self.since)
+            and self._is_in_time(record.time)
         )
+
+    def _is_in_time(self, time: str) -> bool:
+        return self.since is None or datetime.fromisoformat(time) >= self.since
 
     def of(self, records: list[Record]) -> list[Record]:
         """The records that are wanted."""

@@ -296,7 +296,7 @@ def test_follow_shows_what_comes_and_ends_on_interrupt(tmp_path: Path) -> None:
     writer = Writer(path, samples.HEADER)
     writer.put(_copy(1))
     assert writer.flush()
-    with _command("-F", path) as process:
+    with _command("-F", "--all", path) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"TIME ")
         assert process.stdout.readline().startswith(b"06:47:01 ")
@@ -308,8 +308,23 @@ def test_follow_shows_what_comes_and_ends_on_interrupt(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_follow_begins_now(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    writer = Writer(path, samples.HEADER)
+    writer.put(_copy(1))
+    writer.put(Policy(timestamp(), 0, "strict"))
+    assert writer.flush()
+    with _command("-F", "-N", "1", path) as process:
+        _await_follower(process.pid, path)
+        writer.put(_copy(2, dst="new", time=timestamp()))
+        output, errors = process.communicate(timeout=10)
+    writer.close()
+    assert (process.returncode, errors) == (0, b"")
+    assert [line.split()[-1] for line in output.splitlines()] == [b"FILE", b"new"]
+
+
 def test_follow_ends_after_its_count(stored: Path) -> None:
-    with _command("-F", "-N", "2", "--json", stored) as process:
+    with _command("-F", "--since", "1970-01-01T00:00", "-N", "2", "--json", stored) as process:
         output, errors = process.communicate(timeout=10)
     assert (process.returncode, errors) == (0, b"")
     assert _seqs(output.decode()) == [1, 2]
