@@ -22,7 +22,8 @@ struct fusecopy_noted {
 	struct fusecopy_noted *next;
 };
 
-/* Note what a listener tells and let it go on, until nobody is left to call. `current` is the call in hand. */
+/* Note what a listener tells and let it go on, until nobody is left to call. `current` is the call that was taken last.
+ */
 void fusecopy_note(int listener, uint64_t *current);
 
 /* The next of what was noted; NULL where there is none after `milliseconds`. To be given to fusecopy_forget, which
