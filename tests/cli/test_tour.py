@@ -21,6 +21,7 @@ PLACES = (Path("/srv/data"), Path("/mnt/copy"))
 """Of the picture. What may be there is covered in the shell's own mount namespace, and stays as it is."""
 PICTURE = """mount -t tmpfs none /mnt/copy
 mount -o loop "$HOME/picture" /srv/data && head -c 8M /dev/urandom >/srv/data/big"""
+OWN_LOGS = "mkdir -p /var/log/fusecopy && mount -t tmpfs none /var/log/fusecopy"
 TAKEN_AWAY = "cd / && fusecopy umount /mnt/copy && umount /srv/data\n"
 
 VARIABLE = (
@@ -55,7 +56,7 @@ def told(lines: list[str], home: Path) -> list[str]:
 
 def typed(commands: list[str], home: Path, before: str = "", after: str = "") -> list[list[str]]:
     """What each command prints, typed into one shell, which has mounts of its own and is root."""
-    lines = [before, 'sudo() { "$@"; }']
+    lines = [OWN_LOGS, before, 'sudo() { "$@"; }']
     for command in commands:
         lines += [f"echo '{DONE}'", command]
     done = subprocess.run(
@@ -97,13 +98,10 @@ def there(places: Iterable[Path]) -> Iterator[None]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """Somebody's empty home; the logs of mounts in it go in the end."""
+def home(tmp_path: Path) -> Path:
+    """Somebody's empty home."""
     require("fuse", "root", "loop", "seccomp")
-    yield tmp_path
-    for log in Path("/var/log/fusecopy").iterdir():
-        if f"{tmp_path.name}-tour-" in log.name:
-            log.unlink()
+    return tmp_path
 
 
 def test_the_picture_is_what_is_printed(home: Path) -> None:
