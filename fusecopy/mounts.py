@@ -65,7 +65,7 @@ def mounts() -> Iterator[Mount]:
     except OSError as error:
         raise FusecopyError(
             f"the mount table cannot be read: /proc/self/mountinfo: {error.strerror}",
-            "mount -t proc proc /proc",
+            "mount -t proc proc /proc" if error.errno == errno.ENOENT else "",
         ) from error
     return parsed(os.fsdecode(table))
 

@@ -15,6 +15,7 @@ import pyfuse3
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem._native import lib
 from fusecopy.filesystem.accounts import Accounts
+from fusecopy.filesystem.attributes import asked_again_if_failed
 from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
@@ -157,8 +158,9 @@ class Files:
 
     def fallocate(self, fh: int, mode: int, off: int, length: int, ctx: Context) -> None:
         """fallocate(2) with every mode the backing takes."""
-        fd = self._files.get(fh).fd
-        self._credentials.spend(ctx, lambda: kernel.fallocate(fd, mode, off, length))
+        file = self._files.get(fh)
+        with asked_again_if_failed(file.inode.number):
+            self._credentials.spend(ctx, lambda: kernel.fallocate(file.fd, mode, off, length))
 
     def ioctl(self, fd: int, cmd: int, data: bytes, out_size: int, ctx: Context) -> bytes:
         """The ioctls of inode flags; ENOTTY to all others.

@@ -13,7 +13,7 @@ from typing import Protocol
 import pyfuse3
 
 from fusecopy.filesystem import kernel
-from fusecopy.filesystem.attributes import told
+from fusecopy.filesystem.attributes import asked_again_if_failed, told
 from fusecopy.filesystem.caller import CAP_FOWNER, Context, Credentials, standing
 from fusecopy.filesystem.control import Control
 from fusecopy.filesystem.inodes import InodeTable
@@ -77,7 +77,7 @@ class Metadata:
         The owner goes before the mode, because chown(2) drops setuid and setgid bits and the kernel sends
         the mode that shall remain. Truncation by handle serves a caller whose file was made read-only since.
         """
-        with self._inodes.borrow(number) as descriptor:
+        with self._inodes.borrow(number) as descriptor, asked_again_if_failed(number):
             path = f"/proc/self/fd/{descriptor}"
             if fields.nothing:
                 self._check_nothing(descriptor, number, ctx)

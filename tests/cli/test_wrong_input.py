@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusecopy.cli.commands import COMMANDS
+from fusecopy.errors import Exit
 from tests.cli.commands import NOBODY, Place
 from tests.mounted import FUSECOPY
 
@@ -170,3 +171,11 @@ def test_without_rights(place: Place) -> None:
     ):
         found, said = tried(words, NOBODY)
         assert found == status, f"{words}: {said}"
+
+
+def test_no_command_at_all_shows_them() -> None:
+    status, said = tried([])
+    assert status == Exit.USAGE
+    lines = said.splitlines()
+    assert lines[0].startswith("Usage: fusecopy ")
+    assert {line.split()[0] for line in lines if line.startswith("  ")} >= set(COMMANDS)
