@@ -65,12 +65,14 @@ def test_cp_reflink_always_asks_no_server(mount: Mounted) -> None:
 
 def test_cp_reflink_never_bypasses_the_server(mount: Mounted) -> None:
     text = story(mount, "cp", "--reflink=never", mount.path / "a", mount.path / "never")
-    assert text == (
+    # cp of coreutils 9.1 writes 128 KiB at once, of 9.7 256 KiB.
+    assert text in [
         f"cp a -> never in {mount.path}\n"
         "  read, write or mapped pages -> 1 MiB written, bypassed, MS\n"
-        "    kernel: N READ, 8 WRITE\n"
+        f"    kernel: N READ, {writes} WRITE\n"
         "    server: bypassed, client 1 MiB, MS\n"
-    )
+        for writes in (8, 4)
+    ]
 
 
 def test_dd_bypasses_the_server(mount: Mounted) -> None:
