@@ -19,6 +19,11 @@ SCHEMA = 1
 Dispatch = Literal["dispatched", "fallback", "bypassed", "refused", "unknown"]
 
 
+SEEN = "tracepoint"
+INFERRED = "inferred"
+"""Evidence of what the kernel refused before it asked the server."""
+
+
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One try of one path on one range."""
 

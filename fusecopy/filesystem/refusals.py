@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fusecopy.copying.calls import FileId
+from fusecopy.dispatch.records import INFERRED, SEEN
 from fusecopy.errors import FusecopyError
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inode import Inode
@@ -26,8 +27,6 @@ from fusecopy.observe.caller import Caller, command_line
 from fusecopy.observe.ioctls import Refused, RefusedIoctls
 from fusecopy.reporting.kernelrefusals import (
     COPIES,
-    INFERRED,
-    SEEN,
     RefusedByKernel,
     asks_for_reflink,
     words,

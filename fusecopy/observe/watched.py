@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fusecopy import asking, mounts
 from fusecopy.dispatch.reader import current
-from fusecopy.dispatch.records import Copy, Flow, Lost
+from fusecopy.dispatch.records import INFERRED, SEEN, Copy, Flow, Lost
 from fusecopy.errors import UsageError
 from fusecopy.names import BACKING, LOG, PASSTHROUGH
 from fusecopy.observe.tracefs import TracingError
@@ -99,11 +99,16 @@ def records(mount: Watched, since: Since) -> tuple[list[Copy | Flow], int]:
     found: list[Copy | Flow] = []
     lost = 0
     for record in current(mount.log):
-        if isinstance(record, Copy | Flow) and record.mono_ns >= since.monotonic:
+        if isinstance(record, Copy | Flow) and record.mono_ns >= since.monotonic and _served(record):
             found.append(record)
         elif isinstance(record, Lost) and datetime.fromisoformat(record.time) >= since.wall:
             lost += record.count
     return found, lost
+
+
+def _served(record: Copy | Flow) -> bool:
+    """Whether the server was asked. What the kernel refused before that, the trace itself shows."""
+    return not (isinstance(record, Copy) and record.evidence in (SEEN, INFERRED))
 
 
 def living(found: Iterable[mounts.Mount], insist: bool) -> Iterator[Watched]:

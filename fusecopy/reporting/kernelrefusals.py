@@ -4,13 +4,11 @@ is inferred where it cannot be seen."""
 import errno
 from dataclasses import dataclass
 
+from fusecopy.dispatch.records import INFERRED
 from fusecopy.observe.caller import Caller
 
 COPIES = ("FICLONE", "FICLONERANGE")
 """Of these the first file is a destination, with which the program may go on by another way."""
-
-SEEN = "tracepoint"
-INFERRED = "inferred"
 
 REFLINK = b"--reflink"
 LEAST = len(b"--refl")
