@@ -300,7 +300,9 @@ def test_a_root_without_capabilities_gains_none(btrfs_sides: Sides) -> None:
     os.chown(secret, 1001, 1001)
     less = ("setpriv", "--bounding-set=-mknod,-dac_override,-dac_read_search", "--")
     done = run("clone", "-r", btrfs_sides.mount / "src", btrfs_sides.mount / "new", prefix=less)
-    assert (done.returncode, "null: EPERM" in done.stderr) == (1, True), done.stderr
+    # Whichever is met first: on a busy machine the device is not always before the file of another's.
+    denied = "null: EPERM" in done.stderr or "theirs: EACCES" in done.stderr
+    assert (done.returncode, denied) == (1, True), done.stderr
     (btrfs_sides.behind / "src2").mkdir()
     os.rename(secret, btrfs_sides.behind / "src2/secret")
     done = run("clone", "-r", btrfs_sides.mount / "src2", btrfs_sides.mount / "new", prefix=less)
