@@ -79,7 +79,8 @@ def command(
     Returns once the mount answers. Then copy inside it, and read what became of each copy with
     `fusecopy log MOUNTPOINT`. Options of -o: libfuse's (allow_other, ro, ...), noatime, strict,
     log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, exclusive, kernel_cache, passthrough,
-    io_uring (fail where requests cannot come that way), no-io_uring (even where they can), and
+    io_uring (fail where requests cannot come that way), no-io_uring (even where they can),
+    trace_ioctls (root: see the reflinks that the kernel refuses; slows the whole machine a little), and
     timeout=SECONDS for which the kernel may believe names, attributes and listings. By default
     fusecopy watches the backing, and the mount shows what others change in it.
     """
@@ -116,6 +117,10 @@ def start(
     if "nosymfollow" in own:
         _check_root("nosymfollow", "nosymfollow is for root: fusermount3 does not know it")
     _check_io_uring(own)
+    if "trace_ioctls" in own and os.geteuid() != 0:
+        raise UsageError(
+            "trace_ioctls is for root, who may use tracefs", "leave it out: refusals are inferred"
+        )
     _check_coherence(own)
     config = _config(backing, mountpoint, own, asked.forwarded)
     _warn_of_others(config)
@@ -241,6 +246,7 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         nosymfollow="nosymfollow" in own,
         native_lane="no-native-lane" not in own,
         io_uring=False if "no-io_uring" in own else ("io_uring" in own or None),
+        trace_ioctls="trace_ioctls" in own,
     )
 
 

@@ -35,6 +35,7 @@ OWN_FLAGS = {
     "remount",
     "io_uring",
     "no-io_uring",
+    "trace_ioctls",
 }
 FOR_MOUNT = {
     "user",

@@ -1,5 +1,5 @@
-"""FICLONE and its like, which the kernel refuses on FUSE before it asks the server: seen by tracepoints where
-we may (root, tracefs), else inferred of what a program leaves behind.
+"""FICLONE and its like, which the kernel refuses on FUSE before it asks the server: inferred of what a
+program leaves behind, or seen by tracepoints where that is wanted (root, tracefs).
 
 Plain cp asks by FICLONE first, is refused, and copies in another way: that copy has its record. So a refused
 clone is told when its destination is closed, and only where nothing came into that meanwhile.
@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from fusecopy.copying.calls import FileId
 from fusecopy.dispatch.records import INFERRED, SEEN
-from fusecopy.errors import FusecopyError
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
@@ -104,11 +103,12 @@ class Refusals:
         self._ioctls = RefusedIoctls(self._tell)
 
     def start(self) -> None:
-        """Watch, where we may; the mount's st_dev must be known."""
-        try:
-            self._ioctls.start()
-        except FusecopyError as error:
-            log.info("what the kernel refuses is inferred: %s", error)
+        """See by tracepoints from now on; the mount's st_dev must be known. Without it refusals are inferred.
+
+        Raises:
+            TracingError: this takes root and tracefs.
+        """
+        self._ioctls.start()
 
     def stop(self) -> None:
         """Watch no longer."""

@@ -56,8 +56,7 @@ OWN_DESCRIPTORS = 32
 
 FEW_DESCRIPTORS = 1024
 FEW_CALLERS = 2
-"""With few descriptors few callers are remembered, each of which keeps three, and the kernel is not watched,
-which takes three."""
+"""With few descriptors few callers are remembered, each of which keeps three."""
 
 DESCRIPTORS_AT_ONCE = 16384
 """For so many the kernel has room from the beginning, in 128 KiB."""
@@ -92,6 +91,7 @@ class Config:
         nosymfollow: have the kernel follow no symbolic links in it (root).
         native_lane: answer natively what may be; off in tests of what Python answers.
         io_uring: have requests come by io_uring, or not; None: where it is on.
+        trace_ioctls: see by tracepoints what the kernel refuses by itself (root; felt by all).
     """
 
     backing: str
@@ -109,6 +109,7 @@ class Config:
     max_read: int = 0
     nosymfollow: bool = False
     io_uring: bool | None = None
+    trace_ioctls: bool = False
 
 
 class DeferredLog:
@@ -243,7 +244,7 @@ class Server:
         try:
             self._mount.check(self._config.backing)
             self._watching.start()
-            if resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= FEW_DESCRIPTORS:
+            if self._config.trace_ioctls:
                 self._refusals.start()
             with self._clones.door:
                 trio.run(self._serve, ready)

@@ -82,7 +82,7 @@ def _marks(records: list[Record]) -> list[int]:
 
 @pytest.fixture(params=["seen", "inferred"], scope="module")
 def shared(request: pytest.FixtureRequest, btrfs: Path) -> Iterator[Refusing]:
-    """A mount of root's that sees the ioctls, and one of an ordinary user's, who may not look."""
+    """A mount of root's that sees the ioctls, and one of an ordinary user's that infers."""
     require("fuse", "root", "loop")
     with tracefs_mounted():
         if request.param == "inferred":
@@ -91,7 +91,7 @@ def shared(request: pytest.FixtureRequest, btrfs: Path) -> Iterator[Refusing]:
         else:
             backing = btrfs / "refusing"
             backing.mkdir()
-            with mounted(backing) as mount:
+            with mounted(backing, "-o", "trace_ioctls") as mount:
                 yield Refusing(mount, request.param)
 
 
@@ -271,18 +271,26 @@ def _instances() -> set[str]:
     return {path.name for path in (TRACEFS / "instances").glob("fusecopy-*-ioctls")}
 
 
+@pytest.mark.root
+@pytest.mark.fuse
+def test_it_is_not_watched_unless_told(tmp_path: Path) -> None:
+    """The tracepoints are felt by every process on the machine."""
+    with tracefs_mounted(), mounted(tmp_path) as mount:
+        assert f"fusecopy-{mount.process.pid}-ioctls" not in _instances()
+
+
 def test_trace_buffer_goes_with_the_server(tmp_path: Path) -> None:
     """Of one that was killed, with the next server."""
     require("fuse", "root")
     with tracefs_mounted():
-        with mounted(tmp_path) as mount:
+        with mounted(tmp_path, "-o", "trace_ioctls") as mount:
             name = f"fusecopy-{mount.process.pid}-ioctls"
             assert name in _instances()
         assert name not in _instances()
-        with mounted(tmp_path, expected=".") as mount:
+        with mounted(tmp_path, "-o", "trace_ioctls", expected=".") as mount:
             killed = f"fusecopy-{mount.process.pid}-ioctls"
             mount.process.kill()
             mount.process.wait(20)
         assert killed in _instances()
-        with mounted(tmp_path):
+        with mounted(tmp_path, "-o", "trace_ioctls"):
             assert killed not in _instances()
