@@ -72,7 +72,8 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
 def fusecopy(ctx: click.Context) -> None:
     """A passthrough file system that says what became of every copy made inside it."""
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
+        for line in ctx.get_help().splitlines():
+            say(line, sys.stderr)
         ctx.exit(Exit.USAGE)
 
 
