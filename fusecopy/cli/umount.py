@@ -5,10 +5,11 @@ import os
 import select
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
-from fusecopy import asking, bounded, mounts
+from fusecopy import asking, bounded, mounts, running
 from fusecopy.cli.arguments import NAME
 from fusecopy.errors import MountPointError, UnmountError
 
@@ -45,7 +46,7 @@ def command(mountpoint: str, lazy: bool, abort: bool) -> None:
             return
         server = None
     _unmount(mount.mountpoint)
-    if server is None:
+    if server is None or _is_stopped(server):
         raise UnmountError(
             f"{mount.mountpoint} is unmounted, but its server did not answer, so its end was not waited for"
         )
@@ -66,21 +67,39 @@ def _mount_at(mountpoint: str) -> mounts.Mount:
     raise MountPointError(f"{mountpoint}: fusecopy has no mount there", "fusecopy list shows them")
 
 
-def _server(mount: mounts.Mount) -> int | None:
-    """A descriptor of the server's process, by the number that the mount itself gives; None where it does not
-    answer, or is in another pid namespace.
+class _Server(NamedTuple):
+    """The process that serves a mount: its number, and a descriptor of it."""
+
+    number: int
+    pidfd: int
+
+
+def _server(mount: mounts.Mount) -> _Server | None:
+    """The server, by its record, or else by the number that the mount itself gives; None where it does not
+    answer, or is in another pid namespace. Where requests come by io_uring, asking a stopped server keeps
+    the mount busy until that goes on: a request that is with the server cannot be taken back.
 
     Raises:
         OSError: it cannot be asked, as where the server is gone.
     """
+    told = running.of(mount)
     try:
-        number = int(asking.attributes(mount, "pid")[0])
+        number = told.pid if told and told.lives() else int(asking.attributes(mount, "pid")[0])
     except (TimeoutError, ValueError):
         return None
     try:
-        return os.pidfd_open(number)
+        return _Server(number, os.pidfd_open(number))
     except OSError:
         return None
+
+
+def _is_stopped(server: _Server) -> bool:
+    """Whether a signal or a tracer has stopped it: then it does not end, and does not answer either."""
+    try:
+        state = Path(f"/proc/{server.number}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:
+        return False
+    return state in (b"T", b"t")
 
 
 def _unmount(path: str) -> None:
@@ -98,13 +117,13 @@ def _unmount(path: str) -> None:
         raise
 
 
-def _wait(server: int, mount: mounts.Mount) -> None:
+def _wait(server: _Server, mount: mounts.Mount) -> None:
     path = mount.mountpoint
     poll = select.poll()
-    poll.register(server, select.POLLIN)
+    poll.register(server.pidfd, select.POLLIN)
     left = list(mounts.elsewhere(mount.device))
     ended = poll.poll((ELSEWHERE_SECONDS if left else SERVER_SECONDS) * 1000)
-    os.close(server)
+    os.close(server.pidfd)
     if ended:
         return
     left = list(mounts.elsewhere(mount.device))
