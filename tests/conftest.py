@@ -51,6 +51,10 @@ def _has_io_uring() -> bool:
     return os.access(io_uring.SWITCH, os.W_OK)
 
 
+ROOM = 2 << 30
+"""Of the images that a whole run shares, in which tests leave what they copied; they are sparse."""
+
+
 class _Switch:
     """The machine's switch for requests by io_uring, which other runs of tests on this machine may want too:
     on, it is shared, off is for one, and whoever leaves last puts it back."""
@@ -149,7 +153,7 @@ def _whole_run_by_io_uring() -> Iterator[None]:
 
 def _session_filesystem(kind: str, factory: pytest.TempPathFactory) -> Iterator[Path]:
     require("loop")
-    with loopfs.mounted(kind, factory.mktemp(kind)) as point:
+    with loopfs.mounted(kind, factory.mktemp(kind), ROOM) as point:
         yield point
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -95,6 +96,9 @@ def test_a_thread_is_of_its_process(one: Child) -> None:
     (thread,) = {int(name) for name in os.listdir(f"/proc/{one.pid}/task")} - {one.pid}
     assert identify(thread, 0) == identify(one.pid, 0)
     one.obey("stop.set(); thread.join()")
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{one.pid}/task/{thread}") and time.monotonic() < deadline:
+        pass  # it is joined a moment before it is gone
     assert identify(thread, 0) == Caller(thread, "?", 0)
 
 
