@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from fusecopy.cli.commands import COMMANDS
 from fusecopy.errors import Exit
 from tests.cli.commands import NOBODY, Place
 from tests.mounted import FUSECOPY
+from tests.tracepoints import tracefs_mounted
 
 DOCUMENT = Path(__file__).parents[2] / "docs/exit-statuses.md"
 
@@ -121,7 +123,8 @@ def test_operands_of_every_kind(command: str, place: Place) -> None:
 @pytest.mark.fuse
 @pytest.mark.root
 def test_the_status_of_wrong_input(words: list[str], status: int, tmp_path: Path) -> None:
-    found, said = tried(words, cwd=tmp_path)
+    with tracefs_mounted() if words[0] == "trace" else nullcontext():
+        found, said = tried(words, cwd=tmp_path)
     assert found == status, said
 
 

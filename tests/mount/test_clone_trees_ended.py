@@ -124,7 +124,7 @@ def test_what_changes_meanwhile_leads_nowhere_else(btrfs_sides: Sides) -> None:
 
 
 def test_progress_is_told(btrfs_sides: Sides) -> None:
-    many(btrfs_sides.behind / "src")
+    many(btrfs_sides.behind / "src", 20_000)  # they take longer than it waits for before it tells
     done = run("clone", "-r", "--progress", btrfs_sides.mount / "src", btrfs_sides.mount / "dst")
     assert done.returncode == 0
     assert " entries, " in done.stderr
