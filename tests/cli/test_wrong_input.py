@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from fusecopy.cli.commands import COMMANDS
 from fusecopy.errors import Exit
 from tests.cli.commands import NOBODY, Place
-from tests.mounted import FUSECOPY
+from tests.mounted import FUSECOPY, mounted
 from tests.tracepoints import tracefs_mounted
 
 DOCUMENT = Path(__file__).parents[2] / "docs/exit-statuses.md"
@@ -123,7 +123,10 @@ def test_operands_of_every_kind(command: str, place: Place) -> None:
 @pytest.mark.fuse
 @pytest.mark.root
 def test_the_status_of_wrong_input(words: list[str], status: int, tmp_path: Path) -> None:
-    with tracefs_mounted() if words[0] == "trace" else nullcontext():
+    with ExitStack() as stack:
+        if words[0] == "trace":
+            stack.enter_context(tracefs_mounted())
+            stack.enter_context(mounted(tmp_path))
         found, said = tried(words, cwd=tmp_path)
     assert found == status, said
 

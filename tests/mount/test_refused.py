@@ -191,6 +191,8 @@ def test_each_ioctl_is_seen_of_any_program(refusing: Refusing, asked: str) -> No
     if refusing.evidence == "inferred":
         assert copies == []
         return
+    for _ in range(50):  # what has no destination is told by another thread, when it has seen it
+        copies = copies or refusing.records()
     (copy,) = copies
     dst = "b" if asked.startswith("FICLONE") else "a"
     assert (copy.asked, copy.errno, copy.src, copy.dst) == (asked, "EOPNOTSUPP", "a", dst)

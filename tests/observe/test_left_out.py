@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from fusecopy.observe import tracefs
+from tests.conftest import require
+from tests.tracepoints import tracefs_mounted
 
-pytestmark = [pytest.mark.root, pytest.mark.tracefs]
+pytestmark = pytest.mark.root
 
 FIGETBSZ = 2
 ASKS = f"import fcntl, os; fcntl.ioctl(os.open('/', os.O_RDONLY), {FIGETBSZ}, bytes(4))"
@@ -22,6 +25,14 @@ def ask() -> None:
     os.close(root)
 
 
+@pytest.fixture
+def mounted() -> Iterator[None]:
+    with tracefs_mounted():
+        require("tracefs")
+        yield
+
+
+@pytest.mark.usefixtures("mounted")
 def test_threads_left_out() -> None:
     later = [sys.executable, "-S", "-E", "-c", f"input(); {ASKS}"]
     other = subprocess.Popen(later, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
