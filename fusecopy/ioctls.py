@@ -99,7 +99,7 @@ class Offer(NamedTuple):
         return cls(Asked(asked), offset, length)
 
 
-class Clone(NamedTuple):
+class CloneRequest(NamedTuple):
     """On the destination: take what was offered. `thread` is who called, for the log."""
 
     token: bytes
@@ -111,12 +111,12 @@ class Clone(NamedTuple):
         return _CLONE.pack(*self)
 
     @classmethod
-    def unpack(cls, data: bytes) -> "Clone":
+    def unpack(cls, data: bytes) -> "CloneRequest":
         """From what came."""
         return cls(*_CLONE.unpack(data))
 
 
-class Cloned(NamedTuple):
+class CloneReply(NamedTuple):
     """What a CLONE answers: for dedupe, whether the bytes differ and how many were dealt with."""
 
     differs: int
@@ -127,12 +127,12 @@ class Cloned(NamedTuple):
         return _CLONED.pack(*self)
 
     @classmethod
-    def unpack(cls, data: bytes) -> "Cloned":
+    def unpack(cls, data: bytes) -> "CloneReply":
         """From what came; the argument's buffer is longer."""
         return cls(*_CLONED.unpack_from(data))
 
 
-class Tree(NamedTuple):
+class TreeRequest(NamedTuple):
     """On the marker: clone what was offered to a new `name` beside it. `how` is one of HOWS."""
 
     secret: bytes
@@ -144,7 +144,7 @@ class Tree(NamedTuple):
         return _TREE.pack(self.secret, HOWS.index(self.how), self.name)
 
     @classmethod
-    def unpack(cls, data: bytes) -> "Tree":
+    def unpack(cls, data: bytes) -> "TreeRequest":
         """Raises ValueError for something else."""
         secret, how, name = _TREE.unpack_from(data)
         if how >= len(HOWS):

@@ -111,7 +111,7 @@ def _asked(source: int, marker: int, name: str, how: str, shown: bool) -> ioctls
     token = bytearray(ioctls.SECRET_BYTES)
     fcntl.ioctl(source, ioctls.SOURCE, token, True)
     data = bytearray(ioctls.ANSWER_BYTES)
-    call = ioctls.Tree(bytes(token), how, os.fsencode(name)).pack()
+    call = ioctls.TreeRequest(bytes(token), how, os.fsencode(name)).pack()
     data[: len(call)] = call
     with _progress(marker, bytes(token), shown):
         fcntl.ioctl(marker, ioctls.TREE, data, True)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from fusecopy.clone import files
 from fusecopy.clone._native import ffi
-from fusecopy.clone.caller import Caller
-from fusecopy.clone.files import Devices, File
-from fusecopy.clone.listener import Call, NotServed
+from fusecopy.clone.files import CallerFile, Devices
+from fusecopy.clone.listener import Notification, NotServed
+from fusecopy.clone.pinned import PinnedThread
 from fusecopy.ioctls import Asked
 from fusecopy.observe.caller import file_size_limit
 
@@ -23,13 +23,13 @@ class Range(NamedTuple):
     to: int
 
 
-def ficlone(call: Call, caller: Caller, devices: Devices) -> None:
+def ficlone(call: Notification, caller: PinnedThread, devices: Devices) -> None:
     """Serve FICLONE: the argument is the source's descriptor."""
     with caller.file(call.fd) as destination:
         _serve(destination, Range(call.argument, 0, 0, 0), Asked.FICLONE, caller, devices)
 
 
-def ficlonerange(call: Call, caller: Caller, devices: Devices) -> None:
+def ficlonerange(call: Notification, caller: PinnedThread, devices: Devices) -> None:
     """Serve FICLONERANGE: the argument is the address of a struct."""
     with caller.file(call.fd) as destination:
         memory = caller.read(call.argument, ffi.sizeof("struct file_clone_range"))
@@ -38,7 +38,9 @@ def ficlonerange(call: Call, caller: Caller, devices: Devices) -> None:
         _serve(destination, wanted, Asked.FICLONERANGE, caller, devices)
 
 
-def _serve(destination: File, wanted: Range, asked: Asked, caller: Caller, devices: Devices) -> None:
+def _serve(
+    destination: CallerFile, wanted: Range, asked: Asked, caller: PinnedThread, devices: Devices
+) -> None:
     with caller.file(wanted.source) as source:
         _check(source, destination, devices)
         with caller.acting():
@@ -49,7 +51,7 @@ def _serve(destination: File, wanted: Range, asked: Asked, caller: Caller, devic
             files.clone(destination.fd, token, wanted.to, caller.thread)
 
 
-def _check(source: File, destination: File, devices: Devices) -> None:
+def _check(source: CallerFile, destination: CallerFile, devices: Devices) -> None:
     """What the kernel would find before it asks the filesystem (vfs_clone_file_range).
 
     Raises:
@@ -66,7 +68,7 @@ def _check(source: File, destination: File, devices: Devices) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _mistake(source: File, destination: File) -> int:
+def _mistake(source: CallerFile, destination: CallerFile) -> int:
     """An errno of generic_file_rw_checks, or 0."""
     if source.directory or destination.directory:
         return errno.EISDIR
@@ -77,7 +79,7 @@ def _mistake(source: File, destination: File) -> int:
     return 0
 
 
-def _check_limit(wanted: Range, source: int, caller: Caller) -> None:
+def _check_limit(wanted: Range, source: int, caller: PinnedThread) -> None:
     """The caller's RLIMIT_FSIZE, as generic_remap_checks has it; the server looks at ours."""
     limit = file_size_limit(caller.thread)
     if limit is None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from fusecopy.clone import files
 from fusecopy.clone._native import ffi, lib
-from fusecopy.clone.caller import Caller
-from fusecopy.clone.files import Devices, File
-from fusecopy.clone.listener import Call, NotServed
+from fusecopy.clone.files import CallerFile, Devices
+from fusecopy.clone.listener import Notification, NotServed
+from fusecopy.clone.pinned import PinnedThread
 from fusecopy.ioctls import Asked
 
 HEAD_BYTES = ffi.sizeof("struct file_dedupe_range")
@@ -16,7 +16,7 @@ INFO_BYTES = ffi.sizeof("struct file_dedupe_range_info")
 PAGE_BYTES = resource.getpagesize()
 
 
-def fidedupe(call: Call, caller: Caller, devices: Devices) -> None:
+def fidedupe(call: Notification, caller: PinnedThread, devices: Devices) -> None:
     """Serve FIDEDUPERANGE as vfs_dedupe_file_range does."""
     with caller.file(call.fd) as source:
         head = ffi.from_buffer("struct file_dedupe_range *", caller.read(call.argument, HEAD_BYTES))
@@ -41,7 +41,7 @@ def fidedupe(call: Call, caller: Caller, devices: Devices) -> None:
         caller.write(call.argument, memory)
 
 
-def _serve(source: File, request: Any, info: Any, caller: Caller, devices: Devices) -> None:
+def _serve(source: CallerFile, request: Any, info: Any, caller: PinnedThread, devices: Devices) -> None:
     """One destination. Raises OSError for what is its status."""
     with caller.file(info.dest_fd) as destination:
         if info.reserved:
@@ -55,7 +55,7 @@ def _serve(source: File, request: Any, info: Any, caller: Caller, devices: Devic
     info.bytes_deduped = cloned.deduped
 
 
-def _check(destination: File, devices: Devices) -> None:
+def _check(destination: CallerFile, devices: Devices) -> None:
     """What the kernel would find before it asks the filesystem (vfs_dedupe_file_range_one); of two mounts of
     ours their servers find whether one filesystem is behind both."""
     if destination.device not in devices:

@@ -6,16 +6,16 @@ from typing import Any
 
 from fusecopy.clone import files
 from fusecopy.clone._native import ffi, lib
-from fusecopy.clone.caller import Caller
 from fusecopy.clone.files import Devices
-from fusecopy.clone.listener import Call, NotServed
+from fusecopy.clone.listener import Notification, NotServed
+from fusecopy.clone.pinned import PinnedThread
 from fusecopy.ioctls import EXTENTS
 
 HEAD_BYTES = ffi.sizeof("struct fiemap")
 EXTENT_BYTES = ffi.sizeof("struct fiemap_extent")
 
 
-def fiemap(call: Call, caller: Caller, devices: Devices) -> None:
+def fiemap(call: Notification, caller: PinnedThread, devices: Devices) -> None:
     """Serve FS_IOC_FIEMAP, piece by piece where more extents are wanted than one request can carry."""
     with caller.file(call.fd) as file:
         if file.device not in devices or not (file.regular or file.directory):
@@ -33,7 +33,7 @@ def fiemap(call: Call, caller: Caller, devices: Devices) -> None:
             raise OSError(code, os.strerror(code))
 
 
-def _map(fd: int, head: Any, address: int, caller: Caller) -> int:
+def _map(fd: int, head: Any, address: int, caller: PinnedThread) -> int:
     """Fill the caller's extents from `address` on, and the head. Returns an errno or 0."""
     wanted, found = head.fm_extent_count, 0
     piece = ffi.new("struct fiemap *", {"fm_start": head.fm_start, "fm_length": head.fm_length})

@@ -21,7 +21,7 @@ WRITEBACK_WAITS = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >=
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class CallerFile:
     """An open file of a caller, as a descriptor of ours: its filesystem, its st_mode, and its flags as
     fcntl(F_GETFL) tells them."""
 
@@ -47,7 +47,7 @@ class File:
         return stat.S_ISDIR(self.mode)
 
 
-def taken(pidfd: int, number: int) -> File:
+def taken(pidfd: int, number: int) -> CallerFile:
     """The file that a process has open under a number; closing our descriptor is the taker's.
 
     Raises:
@@ -60,7 +60,7 @@ def taken(pidfd: int, number: int) -> File:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if fd < 0:
         raise NotServed
-    return File(fd, file.device, file.mode, file.flags)
+    return CallerFile(fd, file.device, file.mode, file.flags)
 
 
 class Devices:
@@ -113,19 +113,19 @@ def offer(source: int, asked: ioctls.Asked, offset: int, length: int) -> bytes:
     return bytes(data[: ioctls.TOKEN_BYTES])
 
 
-def clone(destination: int, token: bytes, offset: int, thread: int) -> ioctls.Cloned:
+def clone(destination: int, token: bytes, offset: int, thread: int) -> ioctls.CloneReply:
     """Clone or dedupe what was offered, on behalf of `thread`.
 
     Raises:
         OSError: with the backing's errno; or EXDEV, the kernel's own of two mounts, where the destination's
             server does not get the source from the other, is older, or may not be asked by this user.
     """
-    data = bytearray(ioctls.Clone(token, offset, thread).pack())
+    data = bytearray(ioctls.CloneRequest(token, offset, thread).pack())
     try:
         _ask(destination, ioctls.CLONE, data)
     except NotServed:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV)) from None
-    return ioctls.Cloned.unpack(bytes(data))
+    return ioctls.CloneReply.unpack(bytes(data))
 
 
 def fiemap(fd: int, head: bytes) -> tuple[int, memoryview]:

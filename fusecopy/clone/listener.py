@@ -7,7 +7,7 @@ from fusecopy.clone._native import ffi, lib
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Notification:
     """An ioctl that a thread waits for.
 
     Attributes:
@@ -35,25 +35,25 @@ class Listener:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def receive(self) -> Call | None:
+    def receive(self) -> Notification | None:
         """The next call; waits for it. None when nobody is left to make one."""
         call = ffi.new("struct fusecopy_call *")
         while True:
             result: int = lib.fusecopy_receive(self._fd, call)
             if result == 0:
-                return Call(call.id, call.thread, call.fd, call.command, call.argument)
+                return Notification(call.id, call.thread, call.fd, call.command, call.argument)
             if self._abandoned():
                 return None
 
-    def valid(self, call: Call) -> bool:
+    def valid(self, call: Notification) -> bool:
         """Whether its thread still waits; what was opened of it by its number before is then its own."""
         return bool(lib.fusecopy_valid(self._fd, call.id) == 0)
 
-    def answer(self, call: Call, code: int) -> None:
+    def answer(self, call: Notification, code: int) -> None:
         """Let the call return -1 with this errno, or 0. To a thread that was killed nothing is said."""
         lib.fusecopy_answer(self._fd, call.id, code)
 
-    def leave_to_kernel(self, call: Call) -> None:
+    def leave_to_kernel(self, call: Notification) -> None:
         """Let the kernel carry it out, with all its checks."""
         lib.fusecopy_continue(self._fd, call.id)
 

@@ -11,17 +11,17 @@ import traceback
 from collections.abc import Callable
 
 from fusecopy.clone._native import lib
-from fusecopy.clone.caller import Caller, pinned
 from fusecopy.clone.ficlone import ficlone, ficlonerange
 from fusecopy.clone.fidedupe import fidedupe
 from fusecopy.clone.fiemap import fiemap
 from fusecopy.clone.files import Devices
-from fusecopy.clone.listener import Call, Listener, NotServed
+from fusecopy.clone.listener import Listener, Notification, NotServed
+from fusecopy.clone.pinned import PinnedThread, pinned
 
 WAITING = 4
 """Threads that may wait for a call at the same time."""
 
-SERVICES: dict[int, Callable[[Call, Caller, Devices], None]] = {
+SERVICES: dict[int, Callable[[Notification, PinnedThread, Devices], None]] = {
     lib.FICLONE: ficlone,
     lib.FICLONERANGE: ficlonerange,
     lib.FIDEDUPERANGE: fidedupe,
@@ -55,7 +55,7 @@ class Supervisor:
                     return
                 self._waiting += 1
 
-    def _serve(self, call: Call) -> None:
+    def _serve(self, call: Notification) -> None:
         """Answer a call, whatever happens: its thread waits."""
         try:
             with pinned(self._listener, call) as caller:

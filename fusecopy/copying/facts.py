@@ -9,14 +9,14 @@ from functools import cached_property
 from fusecopy.copying import calls, errnos, filesystems
 from fusecopy.copying._native import lib
 from fusecopy.copying.filesystems import Mount
-from fusecopy.copying.records import Path, Request
+from fusecopy.copying.records import CopyPath, Request
 from fusecopy.copying.sharing import extents
 
 COMPARED = 1 << 20
 """Bytes compared at a time where two ranges are looked at for a difference."""
 
 
-class File:
+class CopyEnd:
     """One side of a copy."""
 
     def __init__(self, fd: int, offset: int, length: int) -> None:
@@ -110,13 +110,13 @@ class Facts:
     """What is known of a refused copy. Raises OSError where a descriptor is closed."""
 
     request: Request
-    path: Path
+    path: CopyPath
     errno: int
 
     def __post_init__(self) -> None:
         request = self.request
-        self.source = File(request.source, request.offset_in, request.length)
-        self.destination = File(request.destination, request.offset_out, request.length)
+        self.source = CopyEnd(request.source, request.offset_in, request.length)
+        self.destination = CopyEnd(request.destination, request.offset_out, request.length)
 
     @property
     def name(self) -> str:
@@ -152,7 +152,7 @@ class Facts:
     def shares_tail(self) -> bool:
         """An unaligned end is no obstacle, as the files end there (generic_remap_checks)."""
         size = self.destination.stat.st_size
-        deduped = self.path is Path.DEDUPE
+        deduped = self.path is CopyPath.DEDUPE
         return self.ends_source and (
             self.destination.end == size if deduped else self.destination.end >= size
         )

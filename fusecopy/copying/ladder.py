@@ -10,43 +10,43 @@ from fusecopy.copying.calls import Files
 from fusecopy.copying.errnos import CLONE_REFUSED, NOT_THIS_WAY
 from fusecopy.copying.limits import Budget, Limits, Stop
 from fusecopy.copying.moving import Result
-from fusecopy.copying.records import Attempt, Outcome, Path, Request
+from fusecopy.copying.records import Attempt, CopyPath, Outcome, Request
 from fusecopy.errors import UsageError
 
-Ladder = tuple[Path, ...]
+Ladder = tuple[CopyPath, ...]
 
-DEFAULT: Ladder = (Path.REFLINK, Path.COPY_FILE_RANGE, Path.SPLICE, Path.READWRITE)
+DEFAULT: Ladder = (CopyPath.REFLINK, CopyPath.COPY_FILE_RANGE, CopyPath.SPLICE, CopyPath.READWRITE)
 
 HOWS: dict[str, Ladder] = {
-    "copy": (Path.SPLICE, Path.READWRITE),
-    "reflink": (Path.REFLINK,),
-    "dedupe": (Path.DEDUPE,),
+    "copy": (CopyPath.SPLICE, CopyPath.READWRITE),
+    "reflink": (CopyPath.REFLINK,),
+    "dedupe": (CopyPath.DEDUPE,),
 }
 """What one copy may ask for, as COPY_FR_COPY, COPY_FR_REFLINK and COPY_FR_DEDUP would have."""
 
-_CARRY: dict[Path, Callable[[Request, Limits], Result]] = {
-    Path.REFLINK: reflink.carry,
-    Path.COPY_FILE_RANGE: copy_file_range.carry,
-    Path.SPLICE: splice.carry,
-    Path.SENDFILE: sendfile.carry,
-    Path.READWRITE: readwrite.carry,
-    Path.DEDUPE: dedupe.carry,
+_CARRY: dict[CopyPath, Callable[[Request, Limits], Result]] = {
+    CopyPath.REFLINK: reflink.carry,
+    CopyPath.COPY_FILE_RANGE: copy_file_range.carry,
+    CopyPath.SPLICE: splice.carry,
+    CopyPath.SENDFILE: sendfile.carry,
+    CopyPath.READWRITE: readwrite.carry,
+    CopyPath.DEDUPE: dedupe.carry,
 }
 
-_PIECES: dict[Path, Callable[[Request, Files], list[Piece]]] = {
-    Path.REFLINK: reflink.pieces,
-    Path.DEDUPE: dedupe.pieces,
+_PIECES: dict[CopyPath, Callable[[Request, Files], list[Piece]]] = {
+    CopyPath.REFLINK: reflink.pieces,
+    CopyPath.DEDUPE: dedupe.pieces,
 }
 
 _NOT_THIS_WAY_OF = {
     # EPERM: of an immutable file or, for dedupe, of one that is not ours. ETXTBSY: a swap file.
-    Path.REFLINK: CLONE_REFUSED,
+    CopyPath.REFLINK: CLONE_REFUSED,
     # EAGAIN: btrfs, while the destination's subvolume is being sent.
-    Path.DEDUPE: CLONE_REFUSED | {errno.EAGAIN},
+    CopyPath.DEDUPE: CLONE_REFUSED | {errno.EAGAIN},
     # EMFILE, ENFILE: no descriptors left for the pipe or for the description of its own.
-    Path.SPLICE: NOT_THIS_WAY | {errno.EMFILE, errno.ENFILE},
+    CopyPath.SPLICE: NOT_THIS_WAY | {errno.EMFILE, errno.ENFILE},
     # EACCES, EPERM, ENOENT: the destination could not be opened again (no rights now, append-only, no /proc).
-    Path.SENDFILE: NOT_THIS_WAY | {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOENT},
+    CopyPath.SENDFILE: NOT_THIS_WAY | {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOENT},
 }
 
 _LARGEST_OFFSET = (1 << 63) - 1
@@ -59,14 +59,14 @@ def parse_ladder(text: str) -> Ladder:
         UsageError: a name is unknown or comes twice, or there is none.
     """
     names = [name.strip() for name in text.split(",")]
-    known = [path.value for path in Path]
+    known = [path.value for path in CopyPath]
     remedy = f"Give one or more of {', '.join(known)}, separated by commas."
     for name in names:
         if name not in known:
             raise UsageError(f"{name!r} in the ladder {text!r} is not a path.", remedy)
         if names.count(name) > 1:
             raise UsageError(f"{name!r} comes more than once in the ladder {text!r}.", remedy)
-    return tuple(Path(name) for name in names)
+    return tuple(CopyPath(name) for name in names)
 
 
 def carry(
@@ -158,7 +158,7 @@ class _Run:
                 return self._goes_on(path, result) and self.descend(end, rest)
         return True
 
-    def _pieces(self, path: Path, end: int, rest: Ladder) -> list[Piece]:
+    def _pieces(self, path: CopyPath, end: int, rest: Ladder) -> list[Piece]:
         length = end - self._copied
         if path not in _PIECES or not self._files.block:
             return [Piece(length)]
@@ -179,14 +179,14 @@ class _Run:
             length,
         )
 
-    def _try(self, path: Path, piece: Piece) -> Result:
+    def _try(self, path: CopyPath, piece: Piece) -> Result:
         job = self._job(piece.length)
         result = _CARRY[path](job, self._limits)
         self._note(path, job, result, piece.refused)
         self._copied += result.carried
         return result
 
-    def _note(self, path: Path, job: Request, result: Result, refused: str = "") -> None:
+    def _note(self, path: CopyPath, job: Request, result: Result, refused: str = "") -> None:
         reason = result.reason or (result.stop.value if result.stop else "")
         if result.errno == errno.EINVAL:
             reason = reason or refused
@@ -194,7 +194,7 @@ class _Run:
             Attempt(path, job.offset_in, job.offset_out, job.length, result.carried, result.errno, reason)
         )
 
-    def _goes_on(self, path: Path, result: Result) -> bool:
+    def _goes_on(self, path: CopyPath, result: Result) -> bool:
         """Whether the next path may try what this one left."""
         if result.stop:
             self._ended = result.stop is Stop.ENDED

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 
 
-class Path(str, Enum):
+class CopyPath(str, Enum):
     """What carried a range."""
 
     REFLINK = "reflink"
@@ -55,7 +55,7 @@ class Attempt(NamedTuple):
         reason: in a few words why it carried less than `length`, where the errno does not say it.
     """
 
-    path: Path
+    path: CopyPath
     offset_in: int
     offset_out: int
     length: int
@@ -82,9 +82,9 @@ class Outcome(NamedTuple):
     errno: int
     complete: bool
 
-    def carried(self) -> dict[Path, int]:
+    def carried(self) -> dict[CopyPath, int]:
         """Bytes each path carried, in the order in which the paths first carried something."""
-        totals: dict[Path, int] = {}
+        totals: dict[CopyPath, int] = {}
         for attempt in self.attempts:
             if attempt.carried:
                 totals[attempt.path] = totals.get(attempt.path, 0) + attempt.carried

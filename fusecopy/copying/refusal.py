@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fusecopy.copying import errnos, filesystems
 from fusecopy.copying.facts import Facts
-from fusecopy.copying.records import Attempt, Outcome, Path, Refusal, Request
+from fusecopy.copying.records import Attempt, CopyPath, Outcome, Refusal, Request
 
 
 class _Rule(NamedTuple):
@@ -27,7 +27,7 @@ _EINVAL = (errno.EINVAL, 0)
 """What a clone refuses with EINVAL, copy_file_range copies without a word: 0 and nothing shared."""
 
 
-def explain(request: Request, path: Path, code: int) -> Refusal:
+def explain(request: Request, path: CopyPath, code: int) -> Refusal:
     """Say why `path` gave errno `code` for `request`, or shared nothing (`code` 0), by facts looked up now.
 
     The facts are those of this moment: where a file changed since the refusal, the cause may be gone.
@@ -46,7 +46,7 @@ def explain_lack(request: Request, device: int, code: int) -> Refusal:
     changes = filesystems.changes()
     known_since, found = _lacks.get((device, code), (-1, None))
     if found is None or known_since != changes:
-        found = explain(request, Path.REFLINK, code)
+        found = explain(request, CopyPath.REFLINK, code)
         _lacks[device, code] = changes, found
     return found
 
@@ -65,7 +65,7 @@ def explain_outcome(request: Request, outcome: Outcome) -> Refusal | None:
     # before any attempt, the call itself is refused.
     if outcome.attempts:
         return _of_attempt(request, outcome.attempts[-1], outcome.errno)
-    return explain(request, Path.COPY_FILE_RANGE, outcome.errno)
+    return explain(request, CopyPath.COPY_FILE_RANGE, outcome.errno)
 
 
 def _of_attempt(request: Request, attempt: Attempt, code: int) -> Refusal:
@@ -80,7 +80,7 @@ def _of_attempt(request: Request, attempt: Attempt, code: int) -> Refusal:
     return explain(rest, attempt.path, code)
 
 
-def known(request: Request, path: Path, code: int) -> Refusal | None:
+def known(request: Request, path: CopyPath, code: int) -> Refusal | None:
     """The cause among those known here that fits, as `explain` says it; None where none does.
 
     Raises:
@@ -101,7 +101,7 @@ def _overlaps(f: Facts) -> bool:
 
 def _shares(f: Facts) -> bool:
     """The path goes by the rules of clones: block by block."""
-    return f.path in (Path.REFLINK, Path.DEDUPE, Path.COPY_FILE_RANGE)
+    return f.path in (CopyPath.REFLINK, CopyPath.DEDUPE, CopyPath.COPY_FILE_RANGE)
 
 
 def _below_a_block(f: Facts) -> bool:
@@ -165,7 +165,7 @@ _RULES: list[_Rule] = [
     ),
     _Rule(
         (errno.EPERM,),
-        lambda f: f.path is Path.DEDUPE and f.destination.access == os.O_RDONLY,
+        lambda f: f.path is CopyPath.DEDUPE and f.destination.access == os.O_RDONLY,
         "The destination is open for reading only and user {f.destination.stat.st_uid} owns it.",
         "Open it for writing, or run as its owner.",
     ),
@@ -235,7 +235,7 @@ _RULES: list[_Rule] = [
     ),
     _Rule(
         (errno.EINVAL,),
-        lambda f: f.path is Path.DEDUPE and f.destination.end > f.destination.stat.st_size,
+        lambda f: f.path is CopyPath.DEDUPE and f.destination.end > f.destination.stat.st_size,
         "The range ends at {f.destination.end}, past the destination's end at {f.destination.stat.st_size}; "
         "dedupe shares only bytes that are there already.",
         "Use reflink to make the copy.",
@@ -287,13 +287,13 @@ _RULES: list[_Rule] = [
     ),
     _Rule(
         (0,),
-        lambda f: f.path in (Path.REFLINK, Path.COPY_FILE_RANGE) and f.source.inline,
+        lambda f: f.path in (CopyPath.REFLINK, CopyPath.COPY_FILE_RANGE) and f.source.inline,
         "The source's data lies inline in the metadata of {f.source.mount.name}, so no extent can be shared.",
         "Write the source again under mount -o max_inline=0, or let it be: nothing but metadata was copied.",
     ),
     _Rule(
         _EINVAL,
-        lambda f: f.path is Path.DEDUPE and f.difference >= 0,
+        lambda f: f.path is CopyPath.DEDUPE and f.difference >= 0,
         "The two ranges differ, first at byte {f.difference} of the range.",
         "Use reflink to make the destination a copy of the source.",
     ),

@@ -10,10 +10,10 @@ from fusecopy.copying import calls, filesystems
 from fusecopy.copying._native import lib
 from fusecopy.copying.calls import Extent
 from fusecopy.copying.holes import hole_bytes
-from fusecopy.copying.records import Attempt, Outcome, Path, Proof, Request, Sharing
+from fusecopy.copying.records import Attempt, CopyPath, Outcome, Proof, Request, Sharing
 
-_MOVING = frozenset({Path.SPLICE, Path.SENDFILE, Path.READWRITE})
-_SHARING = frozenset({Path.REFLINK, Path.DEDUPE})
+_MOVING = frozenset({CopyPath.SPLICE, CopyPath.SENDFILE, CopyPath.READWRITE})
+_SHARING = frozenset({CopyPath.REFLINK, CopyPath.DEDUPE})
 
 _WEAKEST_FIRST = (Proof.CHANGED, Proof.UNPROVABLE, Proof.FIEMAP, Proof.WRITTEN)
 

@@ -18,7 +18,7 @@ from fusecopy.copying.batch import Cloned, clone_files
 from fusecopy.copying.entries import DIRECTORY, Source, create_directory, drop_acls, listed, opened
 from fusecopy.copying.ladder import Ladder, carry
 from fusecopy.copying.limits import Budget
-from fusecopy.copying.records import Attempt, Copied, Outcome, Path, Refusal, Request
+from fusecopy.copying.records import Attempt, Copied, CopyPath, Outcome, Refusal, Request
 from fusecopy.copying.refusal import explain_outcome
 from fusecopy.copying.work import Work
 
@@ -231,7 +231,7 @@ class Tree:
 
     def _do(self, task: _Task) -> None:
         names = task.names
-        if task.kind == stat.S_IFREG and self._ladder[0] is Path.REFLINK:
+        if task.kind == stat.S_IFREG and self._ladder[0] is CopyPath.REFLINK:
             names = self._clone_whole(task.where, names)
         for name in names:
             if self._work.stopped:
@@ -307,14 +307,14 @@ class Tree:
         begun = time.monotonic_ns()
         if self._largest is not None and source.size > self._largest:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        clones = self._ladder[0] is Path.REFLINK and source.size > 0
+        clones = self._ladder[0] is CopyPath.REFLINK and source.size > 0
         destination, refused = source.create_file(parent, name, clones)
         try:
             if self._root < 0:
                 drop_acls(destination)
             if clones and not refused:
                 size = os.fstat(destination).st_size
-                outcome = Outcome((Attempt(Path.REFLINK, 0, 0, size, size),), size, 0, complete=True)
+                outcome = Outcome((Attempt(CopyPath.REFLINK, 0, 0, size, size),), size, 0, complete=True)
                 request = Request(source.fd, destination, 0, 0, size)
             else:
                 request = Request(source.fd, destination, 0, 0, source.size)

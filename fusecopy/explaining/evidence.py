@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path as Name
+from pathlib import Path
 
 from fusecopy.copying import refusal
-from fusecopy.copying.facts import Facts, File
-from fusecopy.copying.records import Path, Refusal, Request
+from fusecopy.copying.facts import CopyEnd, Facts
+from fusecopy.copying.records import CopyPath, Refusal, Request
 from fusecopy.dispatch.records import Attempt, Copy, decode_path
 
 BY_FILES = frozenset(
@@ -19,9 +19,9 @@ BY_FILES = frozenset(
 """Errnos whose causes lie in the files. Others (EBADF, EPERM, EFBIG) depend on who asked and on how the files
 were open, which is over."""
 
-PATHS = frozenset(path.value for path in Path)
+PATHS = frozenset(path.value for path in CopyPath)
 
-SHARING = frozenset({Path.REFLINK, Path.COPY_FILE_RANGE, Path.DEDUPE})
+SHARING = frozenset({CopyPath.REFLINK, CopyPath.COPY_FILE_RANGE, CopyPath.DEDUPE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Evidence:
     unshared: Refusal | None = None
 
 
-def look_up(copy: Copy, backing: Name) -> Evidence:
+def look_up(copy: Copy, backing: Path) -> Evidence:
     """Look at both files of `copy` in the backing, by the names that the record has. Changes nothing."""
     names = source_of(copy, backing), destination_of(copy, backing)
     with ExitStack() as stack:
@@ -52,18 +52,18 @@ def look_up(copy: Copy, backing: Name) -> Evidence:
         return Evidence(source, destination, [None] * len(copy.attempts))
 
 
-def source_of(copy: Copy, backing: Name) -> Name:
+def source_of(copy: Copy, backing: Path) -> Path:
     """Where the source lies; one on another mount is named by its absolute path there."""
     return backing / os.fsdecode(decode_path(copy.src, copy.src_b64))
 
 
-def destination_of(copy: Copy, backing: Name) -> Name:
+def destination_of(copy: Copy, backing: Path) -> Path:
     """Where the destination lies."""
     return backing / os.fsdecode(decode_path(copy.dst, copy.dst_b64))
 
 
 @contextmanager
-def _opened(name: Name) -> Iterator[int | str]:
+def _opened(name: Path) -> Iterator[int | str]:
     """A descriptor, or why there is none."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -76,12 +76,12 @@ def _opened(name: Name) -> Iterator[int | str]:
         os.close(fd)
 
 
-def _alone(opened: int | str, name: Name) -> str:
+def _alone(opened: int | str, name: Path) -> str:
     return opened if isinstance(opened, str) else f"{name}: {os.fstat(opened).st_size} bytes"
 
 
-def _of_both(copy: Copy, request: Request, names: tuple[Name, Name]) -> Evidence:
-    facts = Facts(request, Path.COPY_FILE_RANGE, 0)
+def _of_both(copy: Copy, request: Request, names: tuple[Path, Path]) -> Evidence:
+    facts = Facts(request, CopyPath.COPY_FILE_RANGE, 0)
     return Evidence(
         _described(names[0], facts.source, facts.block),
         _described(names[1], facts.destination, facts.block),
@@ -90,7 +90,7 @@ def _of_both(copy: Copy, request: Request, names: tuple[Name, Name]) -> Evidence
     )
 
 
-def _described(name: Name, file: File, block: int) -> str:
+def _described(name: Path, file: CopyEnd, block: int) -> str:
     mount = file.mount
     where = f"{mount.name} (device {file.device}, mount {mount.ident})"
     parts = [f"{name}: {file.stat.st_size} bytes on {where}", _aligned(file.offset, block), *_marks(file)]
@@ -104,7 +104,7 @@ def _aligned(offset: int, block: int) -> str:
     return f"offset {offset} lies {rest} bytes into a block of {block}"
 
 
-def _marks(file: File) -> list[str]:
+def _marks(file: CopyEnd) -> list[str]:
     marks = {
         "immutable (+i)": file.immutable,
         "append-only (+a)": file.append_only,
@@ -121,7 +121,7 @@ def _rule(attempt: Attempt, request: Request) -> Refusal | None:
     if code not in BY_FILES or attempt.path not in PATHS:
         return None
     tried = Request(request.source, request.destination, attempt.off_in, attempt.off_out, attempt.length)
-    return _known(tried, Path(attempt.path), code)
+    return _known(tried, CopyPath(attempt.path), code)
 
 
 def _unshared(copy: Copy, request: Request) -> Refusal | None:
@@ -130,10 +130,10 @@ def _unshared(copy: Copy, request: Request) -> Refusal | None:
         return None
     if copy.shared >= copy.copied - copy.holes or not SHARING.intersection(copy.paths):
         return None
-    return _known(request, Path.COPY_FILE_RANGE, 0)
+    return _known(request, CopyPath.COPY_FILE_RANGE, 0)
 
 
-def _known(request: Request, path: Path, code: int) -> Refusal | None:
+def _known(request: Request, path: CopyPath, code: int) -> Refusal | None:
     try:
         return refusal.known(request, path, code)
     except OSError:

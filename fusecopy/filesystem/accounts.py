@@ -15,7 +15,7 @@ from fusecopy.filesystem.refusals import Refusals
 from fusecopy.native import drivers
 from fusecopy.native.drivers import Driver, Named
 from fusecopy.native.files import WRITEBACK, Client, Moved
-from fusecopy.reporting.flows import Declined, File, Side, by_process
+from fusecopy.reporting.flows import Declined, MountFile, Side, by_process
 from fusecopy.reporting.pairing import Pair, Reading, Readings, Writing, called, shown, unseen
 from fusecopy.reporting.reports import Reporter
 from fusecopy.reporting.undispatched import Undispatched
@@ -208,7 +208,7 @@ class Accounts:
                 return Pair(reading.path, None, reads, reading.sparse, by, evidence, span)
         return None
 
-    def _named(self, named: Named, file: File | None, writing: Writing) -> Pair | None:
+    def _named(self, named: Named, file: MountFile | None, writing: Writing) -> Pair | None:
         """The same where the system call named its source, which is `file` where it is in this mount."""
         if named.device != self._undispatched.device:
             # Read from another mount: nothing of it came through this server.
@@ -235,7 +235,7 @@ class Accounts:
         return [reading for file in self._readers.near(side.caller, side.size) for reading in _readings(file)]
 
     @contextmanager
-    def _open(self, file: File) -> Iterator[int]:
+    def _open(self, file: MountFile) -> Iterator[int]:
         """A file of the mount, opened for reading; ESTALE where the kernel has forgotten it."""
         with self._inodes.borrow(file.number) as descriptor, _opened(descriptor) as opened:
             if self._inodes.get(file.number) is not file:

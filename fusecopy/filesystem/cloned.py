@@ -15,7 +15,7 @@ from fusecopy.reporting.reports import Reporter
 from fusecopy.serving import LENGTH_LIMIT_47, Clone, Series
 
 
-class Cloned:
+class CloneReports:
     """Reports clones that are as most are; if there is more to say of one, `copies` tells them one by one."""
 
     def __init__(self, files: OpenFiles, reporter: Reporter, watching: Watching, copies: Copies) -> None:

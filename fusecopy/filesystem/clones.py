@@ -16,15 +16,15 @@ from dataclasses import replace
 import pyfuse3
 
 from fusecopy.copying import calls, dedupe
-from fusecopy.copying.records import Attempt, Outcome, Path, Request
+from fusecopy.copying.records import Attempt, CopyPath, Outcome, Request
 from fusecopy.filesystem import kernel
-from fusecopy.filesystem.caller import Context, Credentials
 from fusecopy.filesystem.copies import carried, shared_before
+from fusecopy.filesystem.credentials import Context, Credentials
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
-from fusecopy.filesystem.peers import Door, Source, fetched
-from fusecopy.ioctls import EXTENTS, MAPPED, SERVER_BYTES, Asked, Clone, Cloned, Offer
+from fusecopy.filesystem.peers import Door, OfferedSource, fetched
+from fusecopy.ioctls import EXTENTS, MAPPED, SERVER_BYTES, Asked, CloneReply, CloneRequest, Offer
 from fusecopy.observe.caller import Caller, file_size_limit, in_ioctl
 from fusecopy.reporting.reports import Reporter
 from fusecopy.serving import IoctlContext
@@ -66,7 +66,7 @@ class Clones:
 
     def clone(self, fh: int, data: bytes, ctx: IoctlContext) -> bytes:
         """Clone or dedupe what the thread has offered into this open file. Blocks."""
-        call = Clone.unpack(data)
+        call = CloneRequest.unpack(data)
         destination = self._files.get(fh)
         server, secret = call.token[:SERVER_BYTES], call.token[SERVER_BYTES:]
         ours = server == self.door.name
@@ -77,26 +77,31 @@ class Clones:
             return self._carry(request, source, destination, call, ctx)
 
     @contextmanager
-    def _taken(self, secret: bytes, thread: int) -> Iterator[Source]:
+    def _taken(self, secret: bytes, thread: int) -> Iterator[OfferedSource]:
         """What a thread has offered here."""
         file, offer = self._offers.take(secret, thread)
         # The source may be closed meanwhile, and its number be another file's.
         with self._files.borrowed(file) as fd:
-            yield Source(fd, offer, file.inode.path())
+            yield OfferedSource(fd, offer, file.inode.path())
 
     @contextmanager
-    def _for_another(self, secret: bytes, thread: int) -> Iterator[Source]:
+    def _for_another(self, secret: bytes, thread: int) -> Iterator[OfferedSource]:
         """The same for the server of another mount."""
         with self._taken(secret, thread) as source:
             yield replace(source, path=os.path.join(self._mountpoint, source.path))
 
     def _carry(
-        self, request: Request, source: Source, destination: OpenFile, call: Clone, ctx: IoctlContext
+        self,
+        request: Request,
+        source: OfferedSource,
+        destination: OpenFile,
+        call: CloneRequest,
+        ctx: IoctlContext,
     ) -> bytes:
         destination.flows.asked = True
         begun, before = time.monotonic_ns(), _before(request)
         caller = _caller(call.thread, ctx)  # before the answer, while it waits
-        answer, code, copied = Cloned(0, 0), 0, 0
+        answer, code, copied = CloneReply(0, 0), 0, 0
         try:
             if source.offer.asked is Asked.FIDEDUPERANGE:
                 answer = self._dedupe(request, destination, ctx)
@@ -126,7 +131,7 @@ class Clones:
         self._credentials.act(ctx, lambda: calls.clone_range(*range_))
         _tell_kernel(request, destination.inode.number)
 
-    def _dedupe(self, request: Request, destination: OpenFile, ctx: Context) -> Cloned:
+    def _dedupe(self, request: Request, destination: OpenFile, ctx: Context) -> CloneReply:
         """FIDEDUPERANGE. It changes no byte, so the kernel's caches stay right."""
         if request.offset_out > LARGEST_OFFSET:
             raise _error(errno.EINVAL)
@@ -135,7 +140,7 @@ class Clones:
         same, deduped = calls.dedupe_range(
             request.source, request.offset_in, request.length, request.destination, request.offset_out
         )
-        return Cloned(0 if same else 1, deduped if same else 0)
+        return CloneReply(0 if same else 1, deduped if same else 0)
 
     def _may_dedupe(self, fd: int, ctx: Context) -> bool:
         """allow_file_dedupe (fs/remap_range.c) of the caller: the backing would decide by the server."""
@@ -185,10 +190,10 @@ def _before(request: Request) -> int | None:
     return shared_before(request) if request.length and max(ends) <= LARGEST_OFFSET else 0
 
 
-def _outcome(request: Request, asked: Asked, answer: Cloned, code: int, copied: int) -> Outcome:
-    path, reason = Path.REFLINK, ""
+def _outcome(request: Request, asked: Asked, answer: CloneReply, code: int, copied: int) -> Outcome:
+    path, reason = CopyPath.REFLINK, ""
     if asked is Asked.FIDEDUPERANGE:
-        path, reason = Path.DEDUPE, dedupe.DIFFERS if answer.differs else ""
+        path, reason = CopyPath.DEDUPE, dedupe.DIFFERS if answer.differs else ""
         if overhang := dedupe.overhang(request, copied):
             copied, reason = copied - overhang, dedupe.OVERHANG
     attempt = Attempt(path, request.offset_in, request.offset_out, request.length, copied, code, reason)

@@ -16,7 +16,7 @@ from fusecopy import names, serving
 from fusecopy.copying.calls import file_id
 from fusecopy.copying.ladder import HOWS
 from fusecopy.errors import UsageError
-from fusecopy.filesystem.caller import Context
+from fusecopy.filesystem.credentials import Context
 from fusecopy.filesystem.inode import ROOT, Inode
 from fusecopy.reporting.reports import Reporter
 
@@ -91,7 +91,7 @@ class Control:
         """Value of an attribute of an inode that is open as `descriptor`; ENODATA where there is none."""
         key = name.removeprefix(PREFIX).decode(errors="replace")
         value: bytes | None = None
-        serving.settle()
+        serving.barrier()
         if inode.number == ROOT and key in self._answers:
             value = os.fsencode(self._answers[key]())
         elif key == "copy":

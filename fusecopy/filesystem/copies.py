@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from fusecopy import serving
 from fusecopy.copying.errnos import CLONE_REFUSED, NOT_THIS_WAY
 from fusecopy.copying.ladder import HOWS, Ladder, carry
-from fusecopy.copying.records import Attempt, Outcome, Path, Proof, Refusal, Request, Sharing
+from fusecopy.copying.records import Attempt, CopyPath, Outcome, Proof, Refusal, Request, Sharing
 from fusecopy.copying.refusal import explain_outcome
 from fusecopy.copying.sharing import prove, shared_bytes
 from fusecopy.filesystem.accounts import Accounts
-from fusecopy.filesystem.caller import Credentials
 from fusecopy.filesystem.control import Announcements
+from fusecopy.filesystem.credentials import Credentials
 from fusecopy.filesystem.identity import caller as caller_of
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
@@ -34,7 +34,7 @@ from fusecopy.serving import LENGTH_LIMIT_47, Clone, CopyContext, Series
 
 ASKED = "copy_file_range"
 
-NATIVELY = (Path.REFLINK, Path.COPY_FILE_RANGE)
+NATIVELY = (CopyPath.REFLINK, CopyPath.COPY_FILE_RANGE)
 """The paths by which the native layer carries what they carry whole."""
 
 CHANGED = "somebody else changed the source or the destination meanwhile"
@@ -119,7 +119,7 @@ class Copies:
         evaluated the policy before would store its answer over that of the new one."""
         with self._deciding:
             policy = self.policy
-            reflink_first = policy.strict or policy.paths[0] is Path.REFLINK
+            reflink_first = policy.strict or policy.paths[0] is CopyPath.REFLINK
             undecided = policy.decline or policy.refuse or self._announcements
             serving.allow_clones(self._watching.sees_all and reflink_first and not undecided)
             serving.allow_copies(not policy.strict and policy.paths[:2] == NATIVELY)
@@ -264,9 +264,9 @@ class Copies:
 def _attempts(clone: Clone) -> tuple[Attempt, ...]:
     range_ = clone.off_in, clone.off_out, clone.copied
     if not clone.refused:
-        return (Attempt(Path.REFLINK, *range_, clone.copied),)
-    refused = Attempt(Path.REFLINK, *range_, 0, clone.refused)
-    return refused, Attempt(Path.COPY_FILE_RANGE, *range_, clone.copied)
+        return (Attempt(CopyPath.REFLINK, *range_, clone.copied),)
+    refused = Attempt(CopyPath.REFLINK, *range_, 0, clone.refused)
+    return refused, Attempt(CopyPath.COPY_FILE_RANGE, *range_, clone.copied)
 
 
 def _carried(asked: _Asked) -> Carried:

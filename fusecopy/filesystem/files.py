@@ -16,7 +16,7 @@ from fusecopy.filesystem import kernel
 from fusecopy.filesystem._native import lib
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.attributes import asked_again_if_failed
-from fusecopy.filesystem.caller import Context, Credentials
+from fusecopy.filesystem.credentials import Context, Credentials
 from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.names import Names
@@ -88,7 +88,7 @@ class Files:
             fd = kernel.open_regular(descriptor, flags & OPEN_FLAGS | self._noatime | os.O_CLOEXEC)
         inode = self._inodes.get(number)
         opened = self._add(fd, flags, inode, ctx)
-        if _is_changed_unseen(opened, flags) and nodes.distrust(number):
+        if _is_changed_unseen(opened, flags) and nodes.expire(number):
             pyfuse3.invalidate_inode(number, attr_only=True)
         return opened
 
@@ -104,7 +104,7 @@ class Files:
         opened = self._add(fd, flags, inode, ctx)
         if _is_changed_unseen(opened, flags):
             # What it is told now of an empty file it asks again when there are pages to map.
-            nodes.distrust(inode.number)
+            nodes.expire(inode.number)
         return opened, entry
 
     def flush(self, fh: int) -> None:

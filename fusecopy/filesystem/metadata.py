@@ -14,8 +14,8 @@ import pyfuse3
 
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.attributes import asked_again_if_failed, told
-from fusecopy.filesystem.caller import CAP_FOWNER, Context, Credentials, standing
 from fusecopy.filesystem.control import Control
+from fusecopy.filesystem.credentials import CAP_FOWNER, Context, Credentials, standing
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import OpenFiles
 from fusecopy.filesystem.privileges import drop_suidgid, keeps_suidgid

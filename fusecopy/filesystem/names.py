@@ -13,7 +13,7 @@ import pyfuse3
 
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.attributes import told
-from fusecopy.filesystem.caller import Context, Credentials
+from fusecopy.filesystem.credentials import Context, Credentials
 from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.native import watching

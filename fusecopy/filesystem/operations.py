@@ -8,7 +8,7 @@ import pyfuse3
 
 from fusecopy import ioctls, serving
 from fusecopy.filesystem.accounts import Accounts
-from fusecopy.filesystem.cloned import Cloned
+from fusecopy.filesystem.cloned import CloneReports
 from fusecopy.filesystem.clones import Clones
 from fusecopy.filesystem.copies import Copies
 from fusecopy.filesystem.directories import Directories
@@ -40,7 +40,7 @@ class Filesystem:
     files: Files
     directories: Directories
     copies: Copies
-    cloned: Cloned
+    cloned: CloneReports
     clones: Clones
     trees: Trees
     accounts: Accounts
@@ -66,7 +66,7 @@ class Operations(serving.Operations):
         self._fs.names.forget(lookups)
 
     def run_out(self) -> None:
-        serving.settle()  # files are closed after the answer to their release
+        serving.barrier()  # files are closed after the answer to their release
         callers.forget()
         self._fs.names.run_out()
 

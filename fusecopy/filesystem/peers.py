@@ -37,7 +37,7 @@ _ANSWER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class OfferedSource:
     """What is to be cloned.
 
     Attributes:
@@ -58,7 +58,7 @@ class Door:
         take: what a thread has offered with a secret, while it is open; OSError where that is nothing.
     """
 
-    def __init__(self, take: Callable[[bytes, int], AbstractContextManager[Source]]) -> None:
+    def __init__(self, take: Callable[[bytes, int], AbstractContextManager[OfferedSource]]) -> None:
         self.name = secrets.token_bytes(SERVER_BYTES)
         self._take = take
         self._ended = threading.Event()
@@ -96,7 +96,7 @@ class Door:
 
 
 @contextmanager
-def fetched(server: bytes, secret: bytes, thread: int) -> Iterator[Source]:
+def fetched(server: bytes, secret: bytes, thread: int) -> Iterator[OfferedSource]:
     """What a thread has offered to another server. Blocks for a few SECONDS at most.
 
     Raises:
@@ -123,10 +123,10 @@ def _ask(server: bytes, request: bytes) -> tuple[bytes, list[int]]:
     return data, fds
 
 
-def _source(data: bytes, fds: list[int]) -> Source:
+def _source(data: bytes, fds: list[int]) -> OfferedSource:
     try:
         (fd,) = fds
-        return Source(fd, Offer.unpack(data[:OFFER_BYTES]), data[OFFER_BYTES:])
+        return OfferedSource(fd, Offer.unpack(data[:OFFER_BYTES]), data[OFFER_BYTES:])
     except (ValueError, struct.error):
         raise _not_shared() from None
 

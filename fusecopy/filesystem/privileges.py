@@ -8,7 +8,7 @@ capabilities go with every write to the backing, whoever makes it.
 import os
 import stat
 
-from fusecopy.filesystem.caller import Context, standing
+from fusecopy.filesystem.credentials import Context, standing
 
 CAP_FSETID = 1 << 4
 

@@ -26,11 +26,11 @@ from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import BackingError, FusecopyError, UnmountError
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.accounts import Accounts
-from fusecopy.filesystem.caller import Credentials
-from fusecopy.filesystem.cloned import Cloned
+from fusecopy.filesystem.cloned import CloneReports
 from fusecopy.filesystem.clones import Clones
 from fusecopy.filesystem.control import Announcements, Control
 from fusecopy.filesystem.copies import Copies
+from fusecopy.filesystem.credentials import Credentials
 from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.files import Files, Opening
 from fusecopy.filesystem.inodes import LEAST_DESCRIPTORS, InodeTable
@@ -211,7 +211,7 @@ class Server:
                 ),
                 directories,
                 self._copies,
-                Cloned(self._files, self._reporter, self._watching, self._copies),
+                CloneReports(self._files, self._reporter, self._watching, self._copies),
                 self._clones,
                 trees,
                 self._accounts,
@@ -366,7 +366,7 @@ class Server:
         )
 
     def _set_policy(self, words: str, uid: int) -> None:
-        serving.settle()
+        serving.barrier()
         policy = parse(words, self._copies.policy)
         self._copies.set_policy(policy)
         self._log.put(records.Policy(records.timestamp(), uid, str(policy)))

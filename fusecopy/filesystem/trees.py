@@ -28,8 +28,8 @@ from fusecopy.copying.removal import remove
 from fusecopy.copying.sharing import rewritten
 from fusecopy.copying.tree import Tree, TreeError
 from fusecopy.filesystem import kernel
-from fusecopy.filesystem.caller import Credentials, Rights, assume
 from fusecopy.filesystem.copies import carried
+from fusecopy.filesystem.credentials import Credentials, Rights, assume
 from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inode import Inode
@@ -38,8 +38,7 @@ from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.placing import place
 from fusecopy.filesystem.policy import Policy
-from fusecopy.ioctls import Answer, Progress
-from fusecopy.ioctls import Tree as Call
+from fusecopy.ioctls import Answer, Progress, TreeRequest
 from fusecopy.observe.caller import Caller, file_size_limit
 from fusecopy.reporting.flows import Carried
 from fusecopy.reporting.reports import Reporter
@@ -79,7 +78,7 @@ class _Job:
     directory: int
     parent: Inode
     marker: bytes
-    call: Call
+    call: TreeRequest
     caller: Caller
     rights: Rights | None
     ladder: Ladder
@@ -308,9 +307,9 @@ class Trees:
         )
 
 
-def _call(data: bytes) -> Call:
+def _call(data: bytes) -> TreeRequest:
     try:
-        call = Call.unpack(data)
+        call = TreeRequest.unpack(data)
     except ValueError:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
     if call.name in (b"", b".", b"..") or b"/" in call.name or b"\0" in call.name:

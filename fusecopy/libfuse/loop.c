@@ -3,7 +3,7 @@
  *
  * One thread at a time has the turn: it receives a request, has it answered, and receives the next, without any
  * hand-over between threads, because waking another one costs more than most answers. A request that is not
- * answered within about a millisecond makes way: the overseer gives the turn to a spare thread, so that whoever
+ * answered within about a millisecond makes way: the watchdog gives the turn to a spare thread, so that whoever
  * waits for a disk holds up nobody else. What is known to wait makes way by itself (fusecopy_make_way). There is a
  * limit to the number of threads, and the last one waits for nothing: it puts off what may (backlog.c).
  *
@@ -34,7 +34,7 @@
 
 #define TICK_NS 1000000
 
-/* After so many ticks without a request the overseer sleeps until the next one. */
+/* After so many ticks without a request the watchdog sleeps until the next one. */
 #define TICKS_BEFORE_SLEEP 50
 
 /* For so many ticks a turn may be kept: not for ever, because the disk may be slow. */
@@ -66,11 +66,11 @@ static __thread uint64_t mine;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turn_is_free = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t overseer_is_needed = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t watchdog_is_needed = PTHREAD_COND_INITIALIZER;
 static int waiting;
 static int threads;
 static int coming = 1; /* threads that were started and are not there yet; session.py starts the first */
-static int overseer_sleeps;
+static int watchdog_sleeps;
 static int ended;
 
 /* For who has the turn. Alone on a processor, looking would only keep the program from it that is to ask. */
@@ -154,15 +154,15 @@ static void have_a_spare(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* A request was received: number it, and have the overseer watch. */
+/* A request was received: number it, and have the watchdog watch. */
 static void begin_request(void)
 {
 	mine += NEXT;
 	__atomic_store_n(&turn, mine | BUSY, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&overseer_sleeps, __ATOMIC_SEQ_CST)) {
+	if (__atomic_load_n(&watchdog_sleeps, __ATOMIC_SEQ_CST)) {
 		pthread_mutex_lock(&lock);
-		__atomic_store_n(&overseer_sleeps, 0, __ATOMIC_SEQ_CST);
-		pthread_cond_signal(&overseer_is_needed);
+		__atomic_store_n(&watchdog_sleeps, 0, __ATOMIC_SEQ_CST);
+		pthread_cond_signal(&watchdog_is_needed);
 		pthread_mutex_unlock(&lock);
 	}
 }
@@ -176,15 +176,15 @@ static int end_request(void)
 static void sleep_until_needed(uint64_t seen)
 {
 	pthread_mutex_lock(&lock);
-	__atomic_store_n(&overseer_sleeps, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&watchdog_sleeps, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&turn, __ATOMIC_SEQ_CST) != seen)
-		__atomic_store_n(&overseer_sleeps, 0, __ATOMIC_SEQ_CST);
-	while (__atomic_load_n(&overseer_sleeps, __ATOMIC_SEQ_CST) && !is_ended())
-		pthread_cond_wait(&overseer_is_needed, &lock);
+		__atomic_store_n(&watchdog_sleeps, 0, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&watchdog_sleeps, __ATOMIC_SEQ_CST) && !is_ended())
+		pthread_cond_wait(&watchdog_is_needed, &lock);
 	pthread_mutex_unlock(&lock);
 }
 
-void fusecopy_oversee(void)
+void fusecopy_watchdog(void)
 {
 	const struct timespec tick = { .tv_nsec = TICK_NS };
 	uint64_t seen, before = 0;
@@ -265,7 +265,7 @@ static void end_loop(void)
 	pthread_mutex_lock(&lock);
 	__atomic_store_n(&ended, 1, __ATOMIC_SEQ_CST);
 	pthread_cond_broadcast(&turn_is_free);
-	pthread_cond_broadcast(&overseer_is_needed);
+	pthread_cond_broadcast(&watchdog_is_needed);
 	pthread_mutex_unlock(&lock);
 	(void)!write(stop_event, &one, sizeof(one));
 	fusecopy_uring_end();

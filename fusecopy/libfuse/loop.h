@@ -17,7 +17,7 @@ void fusecopy_begin_loop(void);
 
 /* Run by the loop's threads, without Python's lock, until there are no more requests. */
 void fusecopy_receive_and_serve(const struct fusecopy_server *server);
-void fusecopy_oversee(void);
+void fusecopy_watchdog(void);
 
 /* End the loop, whatever its threads wait for. */
 void fusecopy_stop(void);

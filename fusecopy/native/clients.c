@@ -7,7 +7,7 @@
 
 #include "clients.h"
 
-#include "afterwards.h"
+#include "deferred.h"
 #include "fuse.h"
 #include "request.h"
 
@@ -120,7 +120,7 @@ int fusecopy_look_is_due(const struct fusecopy_request *request)
 	pthread_mutex_unlock(&lock);
 	if (is_crowd) {
 		fusecopy_note(&crowded);
-		fusecopy_see_to();
+		fusecopy_wake();
 	}
 	return due;
 }

@@ -6,7 +6,7 @@
 
 #include "clones.h"
 
-#include "afterwards.h"
+#include "deferred.h"
 #include "callers.h"
 #include "fuse.h"
 #include "replies.h"
@@ -58,12 +58,12 @@ static void measure(struct fusecopy_event *event, struct stat *out)
 }
 
 /* A file that ends within a block has that filled up before what is cloned behind it. */
-static void settle(const struct fusecopy_event *event, const struct stat *out)
+static void barrier(const struct fusecopy_event *event, const struct stat *out)
 {
 	const struct fusecopy_clone *clone = &event->clone;
 	uint64_t size = out->st_size;
 
-	fusecopy_settle_clone(event->destination, size - size % out->st_blksize, clone->off_out + clone->copied);
+	fusecopy_barrier_clone(event->destination, size - size % out->st_blksize, clone->off_out + clone->copied);
 }
 
 static int clone_range(const struct fusecopy_event *event)
@@ -151,12 +151,12 @@ int fusecopy_answer_copy(struct fusecopy_request *request)
 	measure(&event, &out);
 	if (event.clone.copied == 0 || fusecopy_identify(request->header->pid, request->header->uid, &event.caller) < 0)
 		return FUSECOPY_LEFT;
-	settle(&event, &out);
+	barrier(&event, &out);
 	if (!carry(&event, request->header->uid, &out))
 		return FUSECOPY_LEFT;
 	event.clone.ended_ns = fusecopy_now_ns();
 	fusecopy_note(&event);
 	fusecopy_reply_copy(request, event.clone.copied);
-	fusecopy_see_to();
+	fusecopy_wake();
 	return FUSECOPY_ANSWERED;
 }

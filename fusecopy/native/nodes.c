@@ -173,7 +173,7 @@ void fusecopy_node_close_all(const int *descriptors, size_t number)
 		fusecopy_node_close(descriptors[n]);
 }
 
-int fusecopy_node_distrust(uint64_t number)
+int fusecopy_node_expire(uint64_t number)
 {
 	struct node *node = lock_and_find(number);
 	int believed = node && node->timeout > 0;

@@ -43,10 +43,10 @@ def close_all(descriptors: Sequence[int]) -> None:
     lib.fusecopy_node_close_all(descriptors, len(descriptors))
 
 
-def distrust(number: int) -> bool:
+def expire(number: int) -> bool:
     """Have the kernel believe no attributes of an inode that others may change unseen. Whether it believed
     them so far."""
-    return bool(lib.fusecopy_node_distrust(number))
+    return bool(lib.fusecopy_node_expire(number))
 
 
 def told_size(number: int) -> int:

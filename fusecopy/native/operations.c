@@ -11,7 +11,7 @@
 
 #include "operations.h"
 
-#include "afterwards.h"
+#include "deferred.h"
 #include "attributes.h"
 #include "backlog.h"
 #include "clones.h"
@@ -107,7 +107,7 @@ static int answer_release(struct fusecopy_request *request)
 
 	fusecopy_note(&released);
 	fusecopy_reply_error(request, 0);
-	fusecopy_see_to();
+	fusecopy_wake();
 	return FUSECOPY_ANSWERED;
 }
 
@@ -132,14 +132,14 @@ static int is_change(const struct fusecopy_request *request)
 	return request->header->opcode != FUSE_IOCTL || ioctl->in_size > 0;
 }
 
-static void settle(int first, const struct fusecopy_request *request)
+static void barrier(int first, const struct fusecopy_request *request)
 {
 	const struct fuse_write_in *write = request->arguments;
 
 	if (first == FUSECOPY_RANGE_FIRST)
-		fusecopy_settle_write((const struct fusecopy_file *)(uintptr_t)write->fh, write->offset, write->size);
+		fusecopy_barrier_write((const struct fusecopy_file *)(uintptr_t)write->fh, write->offset, write->size);
 	else if (first == FUSECOPY_CHANGE_FIRST ? is_change(request) : first != FUSECOPY_NOTHING_FIRST)
-		fusecopy_settle();
+		fusecopy_barrier();
 }
 
 /* (allow_root) As libfuse has it: who holds an open file was let in when it was opened. */
@@ -190,10 +190,10 @@ static void serve(struct fusecopy_request *request)
 		request->payload = (const char *)request->arguments + operation->arguments;
 		request->payload_size = request->header->len - sizeof(*request->header) - operation->arguments;
 	}
-	settle(operation->before, request);
+	barrier(operation->before, request);
 	if (answer(operation, request) == FUSECOPY_ANSWERED)
 		return;
-	settle(operation->before_python, request);
+	barrier(operation->before_python, request);
 	fusecopy_begin_interruptible(request);
 	fusecopy_uring_begin_python();
 	on_left(request);

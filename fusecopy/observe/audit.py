@@ -12,7 +12,7 @@ from fusecopy.copying import errnos
 from fusecopy.copying.sharing import parts, summed
 from fusecopy.dispatch.records import Copy, decode_path
 from fusecopy.observe import words
-from fusecopy.observe.calls import COPIES, Call, Request
+from fusecopy.observe.calls import COPIES, Request, SystemCall
 from fusecopy.observe.recording import Recording
 from fusecopy.observe.stories import Step, Told, errors, moved, overlapping
 from fusecopy.observe.watched import Watched
@@ -57,14 +57,14 @@ def _program_and_kernel(recording: Recording, told: Told) -> Iterator[Check]:
             yield _compare("program and kernel", _who(step), *_sides(step, step.call), unseen)
 
 
-def _leaves_bytes(step: Step, call: Call) -> bool:
+def _leaves_bytes(step: Step, call: SystemCall) -> bool:
     """Whether the requests of a call can say anything of its result: reading into a pipe writes nothing."""
     if call.name == "copy_file_range":
         return bool(step.requests) and (call.result != 0 or bool(step.copies))
     return call.name in ("sendfile", "splice") and step.written > 0
 
 
-def _sides(step: Step, call: Call) -> tuple[str, str | None]:
+def _sides(step: Step, call: SystemCall) -> tuple[str, str | None]:
     """What the program got, and what the kernel's side amounts to; None where the requests do not show it."""
     if call.result < 0:
         answered = {f"{call.name} -> {name}" for _, name in errors(step.requests)}
@@ -84,7 +84,7 @@ def _twice(recording: Recording, told: Told) -> Iterator[Check]:
                 yield _denied(step, copy, made, recording)
 
 
-def _made(copy: Request, recording: Recording) -> list[Call]:
+def _made(copy: Request, recording: Recording) -> list[SystemCall]:
     """What the servers' own calls carried between a request and its answer."""
     served = (call for call in recording.served if call.name in CARRYING)
     carried = (
@@ -93,7 +93,7 @@ def _made(copy: Request, recording: Recording) -> list[Call]:
     return overlapping(copy.begun, copy.ended, carried)
 
 
-def _denied(step: Step, copy: Request, made: list[Call], recording: Recording) -> Check:
+def _denied(step: Step, copy: Request, made: list[SystemCall], recording: Recording) -> Check:
     what = "server's calls and answers"
     others = [
         request

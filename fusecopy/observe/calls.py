@@ -22,7 +22,7 @@ REPLY_HEAD = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SystemCall:
     """A system call that copies or would.
 
     Attributes:
@@ -76,7 +76,7 @@ class Request:
         return max(0, self.received_bytes - REPLY_HEAD) if self.opcode == "READ" else 0
 
 
-def calls(events: Iterable[Event], family: Family) -> Iterator[Call]:
+def calls(events: Iterable[Event], family: Family) -> Iterator[SystemCall]:
     """The calls of a family's members, in order of their end. Learns new members on the way."""
     entered: dict[int, Enter] = {}
     for event in events:
@@ -101,9 +101,11 @@ def requests(events: Sequence[Event]) -> list[Request]:
     ]
 
 
-def _call(begin: Enter, end: Exit, process: Process) -> Call:
+def _call(begin: Enter, end: Exit, process: Process) -> SystemCall:
     name, source, destination, asked = _arguments(begin)
-    return Call(process, begin.thread, name, source, destination, asked, end.result, begin.time, end.time)
+    return SystemCall(
+        process, begin.thread, name, source, destination, asked, end.result, begin.time, end.time
+    )
 
 
 def _arguments(begin: Enter) -> tuple[str, int | None, int | None, int | None]:

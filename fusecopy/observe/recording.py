@@ -11,7 +11,7 @@ from pathlib import Path
 from fusecopy import mounts
 from fusecopy.dispatch.records import Copy, Flow
 from fusecopy.observe import calls, events, tracefs
-from fusecopy.observe.calls import Call, Request
+from fusecopy.observe.calls import Request, SystemCall
 from fusecopy.observe.command import Command, gated, signals_held
 from fusecopy.observe.family import Family, Process, process_of, threads_of
 from fusecopy.observe.spool import Spool
@@ -46,8 +46,8 @@ class Recording:
 
     status: int
     mounts: Sequence[Watched]
-    calls: Sequence[Call]
-    served: Sequence[Call]
+    calls: Sequence[SystemCall]
+    served: Sequence[SystemCall]
     requests: Sequence[Request]
     family: Family
     traced: bool

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fusecopy.copying import errnos
 from fusecopy.dispatch.records import Copy, Dispatch, Flow
-from fusecopy.observe.calls import COPIES, Call, Request
+from fusecopy.observe.calls import COPIES, Request, SystemCall
 from fusecopy.observe.family import Process
 from fusecopy.observe.recording import Recording
 from fusecopy.observe.watched import Watched
@@ -36,7 +36,7 @@ class Step:
 
     process: Process
     thread: int
-    call: Call | None
+    call: SystemCall | None
     mount: Watched | None
     requests: list[Request] = field(default_factory=list)
     records: list[Copy | Flow] = field(default_factory=list)
@@ -133,7 +133,7 @@ def moved(steps: Iterable[Step]) -> int:
     return total + min(spliced.values(), default=0)
 
 
-def overlapping(begun: int, ended: int, others: Iterable[Call]) -> list[Call]:
+def overlapping(begun: int, ended: int, others: Iterable[SystemCall]) -> list[SystemCall]:
     """The calls that were made between two moments."""
     return [call for call in others if begun - SLACK_NS <= call.begun and call.ended <= ended + SLACK_NS]
 
@@ -148,7 +148,7 @@ class _Thread:
         self._opened: Watched | None = None
         self._story: Story | None = None
 
-    def call(self, call: Call) -> None:
+    def call(self, call: SystemCall) -> None:
         """A call begins; another pair of files than before is another copy."""
         if self._story and _pair(self._story) not in (None, (call.source, call.destination)):
             self._story = None
@@ -194,11 +194,11 @@ def _pair(story: Story) -> tuple[int | None, int | None] | None:
 def _stories(recording: Recording) -> Iterator[Story]:
     """Every thread's copies. Reading alone is none."""
     threads: dict[int, _Thread] = {}
-    seen: list[Call | Request] = [*recording.calls]
+    seen: list[SystemCall | Request] = [*recording.calls]
     seen += [request for request in recording.requests if request.thread in recording.family]
     for item in sorted(seen, key=lambda item: item.begun):
         thread = threads.setdefault(item.thread, _Thread(recording))
-        if isinstance(item, Call):
+        if isinstance(item, SystemCall):
             thread.call(item)
         else:
             thread.request(item)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from fusecopy.copying import errnos
 from fusecopy.dispatch.records import Copy, Flow
-from fusecopy.observe.calls import COPIES, Call, Request
+from fusecopy.observe.calls import COPIES, Request, SystemCall
 from fusecopy.observe.recording import Recording
 from fusecopy.observe.stories import MOVES, Step, Story, Told, errors, moved, overlapping
 from fusecopy.terminal import printable
@@ -114,7 +114,7 @@ def _became(steps: list[Step]) -> str:
     return f"{copied}, {step.dispatch}, {took}"
 
 
-def _refused(step: Step, call: Call) -> str:
+def _refused(step: Step, call: SystemCall) -> str:
     if step.requests:
         return "refused"
     if call.name.startswith("ioctl") and step.mount and errnos.name(-call.result) == "EOPNOTSUPP":

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fusecopy.copying.records import Attempt, Path, Refusal, Sharing
+from fusecopy.copying.records import Attempt, CopyPath, Refusal, Sharing
 from fusecopy.copying.sharing import total
 from fusecopy.dispatch.records import Dispatch
 from fusecopy.native.drivers import UNKNOWN, Driver
@@ -28,7 +28,7 @@ class Carried:
     length: int
     copied: int
     attempts: list[Attempt]
-    paths: dict[Path, int]
+    paths: dict[CopyPath, int]
     sharing: Sharing
     shared_before: int | None
     errno: int
@@ -113,7 +113,7 @@ class Declined:
         return True
 
 
-class File(Protocol):
+class MountFile(Protocol):
     """A file of the mount."""
 
     @property
@@ -144,7 +144,7 @@ class Flows:
 
     callers: dict[int, Caller] = field(default_factory=dict)
     drivers: dict[int, list[tuple[int, Driver]]] = field(default_factory=dict)
-    sources: dict[int, File] = field(default_factory=dict)
+    sources: dict[int, MountFile] = field(default_factory=dict)
     declined: dict[int, Declined] = field(default_factory=dict)
     read_for: dict[int, Declined] = field(default_factory=dict)
     pending: Carried | None = None

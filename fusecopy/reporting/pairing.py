@@ -16,7 +16,7 @@ from fusecopy.copying import contents
 from fusecopy.copying.contents import Evidence
 from fusecopy.native.drivers import Named
 from fusecopy.native.files import Moved
-from fusecopy.reporting.flows import File, Side
+from fusecopy.reporting.flows import MountFile, Side
 
 READAHEAD = 2 << 20
 """Bytes by which a program and the kernel may have read more than was written, but no more than that."""
@@ -40,7 +40,7 @@ CANDIDATES = 16
 """So many are looked at, the likeliest first."""
 
 
-Open = Callable[[File], AbstractContextManager[int]]
+Open = Callable[[MountFile], AbstractContextManager[int]]
 """Opens a file of the mount for reading. Raises OSError."""
 
 
@@ -56,7 +56,7 @@ class Reading:
         side: who has read how much.
     """
 
-    file: File
+    file: MountFile
     path: bytes
     sparse: bool
     only_read: bool
@@ -104,7 +104,7 @@ class Writing(NamedTuple):
     """
 
     side: Side
-    file: File
+    file: MountFile
     descriptor: int
 
 
@@ -135,7 +135,7 @@ class Readings:
         found.sort(key=lambda item: item[0], reverse=True)
         return [(reading, by) for _, reading, by in found[:CANDIDATES]]
 
-    def of(self, file: File, process: int, still_open: Iterable[Reading]) -> Reading | None:
+    def of(self, file: MountFile, process: int, still_open: Iterable[Reading]) -> Reading | None:
         """What a process has read of a file, most recently."""
         readings = [
             reading

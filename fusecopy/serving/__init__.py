@@ -7,16 +7,16 @@ attributes, and reads and writes served from a file descriptor without passing t
 """
 
 import fusecopy.native  # noqa: F401  (before pyfuse3 is imported)
-from fusecopy.native.afterwards import (
+from fusecopy.native.callers import REMEMBERED, Thread, look
+from fusecopy.native.deferred import (
     LENGTH_LIMIT_47,
     Clone,
     Series,
     allow_clones,
     allow_copies,
+    barrier,
     proving,
-    settle,
 )
-from fusecopy.native.callers import REMEMBERED, Thread, look
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import WRITEBACK, Client, NativeFile
 from fusecopy.native.listings import Directory, Found, Listing
@@ -64,6 +64,7 @@ __all__ = [
     "allow_copies",
     "backing_close",
     "backing_open",
+    "barrier",
     "close",
     "connection",
     "init",
@@ -71,6 +72,5 @@ __all__ = [
     "main",
     "proving",
     "ring_state",
-    "settle",
     "versions",
 ]

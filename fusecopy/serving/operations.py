@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import pyfuse3
 
 from fusecopy.native._native import ffi, lib
-from fusecopy.native.afterwards import Series
+from fusecopy.native.deferred import Series
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.listings import Listing
 

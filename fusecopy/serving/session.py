@@ -15,7 +15,7 @@ import pyfuse3
 import trio
 
 from fusecopy.errors import FuseUnavailableError, MountRefusedError
-from fusecopy.native import afterwards
+from fusecopy.native import deferred
 from fusecopy.native._native import ffi, lib
 from fusecopy.serving import handlers
 from fusecopy.serving.answers import Answers
@@ -71,9 +71,9 @@ class _Session:
     async def loop(self) -> AsyncIterator[None]:
         """The loop's threads, while the context lasts; its end waits for the requests under way."""
         lib.fusecopy_begin_loop()
-        overseer = threading.Thread(target=lib.fusecopy_oversee, name="overseer", daemon=True)
-        overseer.start()
-        followers = threading.Thread(target=afterwards.follow, args=(self.operations,), name="afterwards")
+        watchdog = threading.Thread(target=lib.fusecopy_watchdog, name="watchdog", daemon=True)
+        watchdog.start()
+        followers = threading.Thread(target=deferred.follow, args=(self.operations,), name="deferred")
         followers.start()
         self.crowded()
         await self.rings.begin()
@@ -82,10 +82,10 @@ class _Session:
         finally:
             lib.fusecopy_stop()
             with trio.CancelScope(shield=True):
-                for thread in [overseer, *self._threads()]:
+                for thread in [watchdog, *self._threads()]:
                     await trio.to_thread.run_sync(thread.join)
                 await self.rings.ended()
-                afterwards.end()
+                deferred.end()
                 await trio.to_thread.run_sync(followers.join)
 
     def crowded(self) -> bool:

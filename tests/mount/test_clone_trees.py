@@ -160,7 +160,7 @@ source, marker = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_CR
 beside = os.path.dirname(sys.argv[2])
 token, data = bytearray(ioctls.SECRET_BYTES), bytearray(ioctls.ANSWER_BYTES)
 fcntl.ioctl(source, ioctls.SOURCE, token, True)
-call = ioctls.Tree(bytes(token), "", b"new").pack()
+call = ioctls.TreeRequest(bytes(token), "", b"new").pack()
 data[:len(call)] = call
 before = os.path.exists(sys.argv[2]), os.path.exists(beside + "/new"), os.stat(beside).st_mtime_ns
 fcntl.ioctl(marker, ioctls.TREE, data, True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fusecopy.copying.records import Path as Carrier
+from fusecopy.copying.records import CopyPath
 from fusecopy.copying.sharing import parts, summed
 from fusecopy.dispatch.records import Copy, Lost
 from tests import loopfs
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.loop]
 WORDS = b"".join(b"%07d and again " % number for number in range(20000))
 """Compresses well and repeats nowhere."""
 
-LADDERS = [carrier.value for carrier in Carrier] + ["default", "reflink,readwrite", "dedupe,splice"]
+LADDERS = [carrier.value for carrier in CopyPath] + ["default", "reflink,readwrite", "dedupe,splice"]
 
 SHAPES = ("inline", "block", "tail", "sparse", "allocated", "words", "dirty")
 

@@ -199,7 +199,7 @@ def test_a_chown_of_nothing_takes_no_bits_from_others(any_sides: Sides, mode: in
 @pytest.mark.root
 def test_another_pid_namespaces_processes_lend_no_rights() -> None:
     """A server started by unshare --pid without a /proc of its own sees others by its callers' numbers."""
-    program = f"from fusecopy.filesystem.caller import standing; print(standing({os.getpid()}))"
+    program = f"from fusecopy.filesystem.credentials import standing; print(standing({os.getpid()}))"
     python = [sys.executable, "-c", program]
     ours = subprocess.run(python, capture_output=True, text=True, timeout=30, check=True).stdout
     theirs = subprocess.run(

@@ -2,23 +2,23 @@
 
 import errno
 import os
-from pathlib import Path as Name
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusecopy.copying.ladder import DEFAULT, Ladder, carry
-from fusecopy.copying.records import Attempt, Path
+from fusecopy.copying.records import Attempt, CopyPath
 from tests.reflink.files import BLOCK, noise, opened, pair, pasted
 
 LADDERS: list[Ladder] = [
     DEFAULT,
-    (Path.DEDUPE, Path.REFLINK, Path.SENDFILE),
-    (Path.COPY_FILE_RANGE,),
-    (Path.SPLICE,),
-    (Path.SENDFILE,),
-    (Path.READWRITE,),
+    (CopyPath.DEDUPE, CopyPath.REFLINK, CopyPath.SENDFILE),
+    (CopyPath.COPY_FILE_RANGE,),
+    (CopyPath.SPLICE,),
+    (CopyPath.SENDFILE,),
+    (CopyPath.READWRITE,),
 ]
 
 OFFSETS = st.one_of(st.integers(0, 5 * BLOCK), st.sampled_from([k * BLOCK for k in range(6)]))
@@ -28,7 +28,7 @@ TEXTS = st.lists(st.tuples(st.booleans(), st.integers(1, 2 * BLOCK)), max_size=5
 """A file as stretches of (hole, length)."""
 
 
-def write(name: Name, stretches: list[tuple[bool, int]], seed: int) -> bytes:
+def write(name: Path, stretches: list[tuple[bool, int]], seed: int) -> bytes:
     """Make a file of data and holes and return what it holds."""
     content = b""
     with name.open("wb") as file:
@@ -49,7 +49,7 @@ def write(name: Name, stretches: list[tuple[bool, int]], seed: int) -> bytes:
 )
 @given(st.sampled_from(LADDERS), TEXTS, TEXTS, OFFSETS, OFFSETS, LENGTHS)
 def test_destination_reads_as_the_model(
-    backing: Name,
+    backing: Path,
     ladder: Ladder,
     source: list[tuple[bool, int]],
     destination: list[tuple[bool, int]],
@@ -68,14 +68,14 @@ def test_destination_reads_as_the_model(
     assert names[0].read_bytes() == before[0]
 
 
-def test_70000_bytes_of_a_larger_file(sharing_backing: Name) -> None:
+def test_70000_bytes_of_a_larger_file(sharing_backing: Path) -> None:
     content = noise(200000)
     with pair(sharing_backing, content) as files:
         outcome = carry(files.request(70000))
         assert outcome.attempts == (
-            Attempt(Path.REFLINK, 0, 0, 69632, 69632),
+            Attempt(CopyPath.REFLINK, 0, 0, 69632, 69632),
             Attempt(
-                Path.REFLINK,
+                CopyPath.REFLINK,
                 69632,
                 69632,
                 368,
@@ -83,67 +83,75 @@ def test_70000_bytes_of_a_larger_file(sharing_backing: Name) -> None:
                 errno.EINVAL,
                 "the tail after the last whole block of 4096",
             ),
-            Attempt(Path.COPY_FILE_RANGE, 69632, 69632, 368, 368),
+            Attempt(CopyPath.COPY_FILE_RANGE, 69632, 69632, 368, 368),
         )
         assert files.content() == content[:70000]
 
 
-def test_congruent_offsets_share_the_body(sharing_backing: Name) -> None:
+def test_congruent_offsets_share_the_body(sharing_backing: Path) -> None:
     content, before = noise(20 * BLOCK), noise(30 * BLOCK, 2)
     with pair(sharing_backing, content, before) as files:
-        outcome = carry(files.request(10 * BLOCK, 100, 2 * BLOCK + 100), (Path.REFLINK, Path.SPLICE))
+        outcome = carry(files.request(10 * BLOCK, 100, 2 * BLOCK + 100), (CopyPath.REFLINK, CopyPath.SPLICE))
         assert [(a.path, a.length, a.carried) for a in outcome.attempts] == [
-            (Path.REFLINK, 3996, 0),
-            (Path.SPLICE, 3996, 3996),
-            (Path.REFLINK, 9 * BLOCK, 9 * BLOCK),
-            (Path.REFLINK, 100, 0),
-            (Path.SPLICE, 100, 100),
+            (CopyPath.REFLINK, 3996, 0),
+            (CopyPath.SPLICE, 3996, 3996),
+            (CopyPath.REFLINK, 9 * BLOCK, 9 * BLOCK),
+            (CopyPath.REFLINK, 100, 0),
+            (CopyPath.SPLICE, 100, 100),
         ]
-        assert outcome.carried() == {Path.SPLICE: BLOCK, Path.REFLINK: 9 * BLOCK}
+        assert outcome.carried() == {CopyPath.SPLICE: BLOCK, CopyPath.REFLINK: 9 * BLOCK}
         assert files.content() == pasted(before, 2 * BLOCK + 100, content[100 : 100 + 10 * BLOCK])
 
 
-def test_offsets_that_are_not_congruent_share_nothing(sharing_backing: Name) -> None:
+def test_offsets_that_are_not_congruent_share_nothing(sharing_backing: Path) -> None:
     content = noise(10 * BLOCK)
     with pair(sharing_backing, content) as files:
         outcome = carry(files.request(5 * BLOCK, 1, 0))
         assert outcome.attempts == (
             Attempt(
-                Path.REFLINK, 1, 0, 5 * BLOCK, 0, errno.EINVAL, "the offsets differ within a block of 4096"
+                CopyPath.REFLINK,
+                1,
+                0,
+                5 * BLOCK,
+                0,
+                errno.EINVAL,
+                "the offsets differ within a block of 4096",
             ),
-            Attempt(Path.COPY_FILE_RANGE, 1, 0, 5 * BLOCK, 5 * BLOCK),
+            Attempt(CopyPath.COPY_FILE_RANGE, 1, 0, 5 * BLOCK, 5 * BLOCK),
         )
         assert files.content() == content[1 : 1 + 5 * BLOCK]
 
 
-def test_unaligned_tail_at_both_ends_is_cloned(sharing_backing: Name) -> None:
+def test_unaligned_tail_at_both_ends_is_cloned(sharing_backing: Path) -> None:
     content = noise(70000)
     with pair(sharing_backing, content) as files:
-        outcome = carry(files.request(1 << 40), (Path.REFLINK,))
-        assert outcome.attempts == (Attempt(Path.REFLINK, 0, 0, 70000, 70000),)
+        outcome = carry(files.request(1 << 40), (CopyPath.REFLINK,))
+        assert outcome.attempts == (Attempt(CopyPath.REFLINK, 0, 0, 70000, 70000),)
         assert files.content() == content
 
 
-def test_unaligned_tail_into_a_longer_file_goes_to_the_next_path(sharing_backing: Name) -> None:
+def test_unaligned_tail_into_a_longer_file_goes_to_the_next_path(sharing_backing: Path) -> None:
     content, before = noise(70000), noise(100000, 2)
     with pair(sharing_backing, content, before) as files:
         outcome = carry(files.request(70000))
-        assert outcome.carried() == {Path.REFLINK: 69632, Path.COPY_FILE_RANGE: 368}
+        assert outcome.carried() == {CopyPath.REFLINK: 69632, CopyPath.COPY_FILE_RANGE: 368}
         assert files.content() == pasted(before, 0, content)
 
 
 @pytest.mark.parametrize(("length", "offset"), [(5000, 0), (100, 0), (2 * BLOCK, 1), (70000, 100)])
-def test_reflink_alone_is_all_or_nothing(sharing_backing: Name, length: int, offset: int) -> None:
+def test_reflink_alone_is_all_or_nothing(sharing_backing: Path, length: int, offset: int) -> None:
     before = noise(3000, 2)
     with pair(sharing_backing, noise(200000), before) as files:
-        outcome = carry(files.request(length, offset, offset), (Path.REFLINK,))
+        outcome = carry(files.request(length, offset, offset), (CopyPath.REFLINK,))
         assert (outcome.copied, outcome.errno, outcome.complete) == (0, errno.EINVAL, False)
         assert len(outcome.attempts) == 1
         assert files.content() == before
 
 
-@pytest.mark.parametrize("ladder", [(Path.REFLINK,), (Path.DEDUPE,), (Path.DEDUPE, Path.REFLINK)])
-def test_exhausted_ladder_gives_the_last_errno(ext4: Name, btrfs: Name, ladder: Ladder) -> None:
+@pytest.mark.parametrize(
+    "ladder", [(CopyPath.REFLINK,), (CopyPath.DEDUPE,), (CopyPath.DEDUPE, CopyPath.REFLINK)]
+)
+def test_exhausted_ladder_gives_the_last_errno(ext4: Path, btrfs: Path, ladder: Ladder) -> None:
     with pair(ext4, noise(BLOCK), noise(BLOCK)) as files:
         outcome = carry(files.request(BLOCK), ladder)
         assert (outcome.copied, outcome.errno) == (0, errno.EOPNOTSUPP)
@@ -152,21 +160,23 @@ def test_exhausted_ladder_gives_the_last_errno(ext4: Name, btrfs: Name, ladder: 
         assert (outcome.copied, outcome.errno) == (0, errno.EXDEV)
 
 
-def test_refused_body_leaves_the_rest_undivided(ext4: Name) -> None:
+def test_refused_body_leaves_the_rest_undivided(ext4: Path) -> None:
     content = noise(70000)
     with pair(ext4, content) as files:
         outcome = carry(files.request(68000, 100, 100))
         assert [(a.path, a.offset_in, a.carried, a.errno) for a in outcome.attempts] == [
-            (Path.REFLINK, 100, 0, errno.EINVAL),
-            (Path.COPY_FILE_RANGE, 100, 3996, 0),
-            (Path.REFLINK, 4096, 0, errno.EOPNOTSUPP),
-            (Path.COPY_FILE_RANGE, 4096, 64004, 0),
+            (CopyPath.REFLINK, 100, 0, errno.EINVAL),
+            (CopyPath.COPY_FILE_RANGE, 100, 3996, 0),
+            (CopyPath.REFLINK, 4096, 0, errno.EOPNOTSUPP),
+            (CopyPath.COPY_FILE_RANGE, 4096, 64004, 0),
         ]
         assert files.content() == bytes(100) + content[100:68100]
 
 
-@pytest.mark.parametrize("path", [Path.COPY_FILE_RANGE, Path.SPLICE, Path.SENDFILE, Path.READWRITE])
-def test_holes_stay_holes(backing: Name, path: Path) -> None:
+@pytest.mark.parametrize(
+    "path", [CopyPath.COPY_FILE_RANGE, CopyPath.SPLICE, CopyPath.SENDFILE, CopyPath.READWRITE]
+)
+def test_holes_stay_holes(backing: Path, path: CopyPath) -> None:
     name = backing / "source"
     with name.open("wb") as file:
         for at in (4 << 20, 9 << 20):
@@ -182,22 +192,22 @@ def test_holes_stay_holes(backing: Name, path: Path) -> None:
         assert files.content() == name.read_bytes()
 
 
-def test_copy_file_range_goes_on_after_short_returns(sharing_backing: Name) -> None:
+def test_copy_file_range_goes_on_after_short_returns(sharing_backing: Path) -> None:
     content = noise(20000)
     with pair(sharing_backing, content) as files:
         assert os.copy_file_range(files.source, files.destination, 10000, 0, 0) == 8192
-        outcome = carry(files.request(10000), (Path.COPY_FILE_RANGE,))
-        assert outcome.attempts == (Attempt(Path.COPY_FILE_RANGE, 0, 0, 10000, 10000),)
+        outcome = carry(files.request(10000), (CopyPath.COPY_FILE_RANGE,))
+        assert outcome.attempts == (Attempt(CopyPath.COPY_FILE_RANGE, 0, 0, 10000, 10000),)
         assert files.content() == content[:10000]
 
 
-def test_reflink_ignores_the_budget_and_clones_whole(sharing_backing: Name) -> None:
+def test_reflink_ignores_the_budget_and_clones_whole(sharing_backing: Path) -> None:
     name = sharing_backing / "source"
     with name.open("wb") as file:
         file.truncate(10 << 30)
         os.pwrite(file.fileno(), b"end", (10 << 30) - 3)
     (sharing_backing / "destination").touch()
     with opened(name, sharing_backing / "destination") as files:
-        outcome = carry(files.request(1 << 40), (Path.REFLINK,))
-        assert outcome.carried() == {Path.REFLINK: 10 << 30}
+        outcome = carry(files.request(1 << 40), (CopyPath.REFLINK,))
+        assert outcome.carried() == {CopyPath.REFLINK: 10 << 30}
         assert os.pread(files.destination, 10, (10 << 30) - 3) == b"end"

@@ -2,7 +2,7 @@
 
 import os
 import random
-from pathlib import Path as Name
+from pathlib import Path
 
 import pytest
 
@@ -58,7 +58,7 @@ def expected(source: dict[int, tuple[int, bool]], destination: dict[int, tuple[i
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_as_block_by_block(sharing_backing: Name, seed: int) -> None:
+def test_as_block_by_block(sharing_backing: Path, seed: int) -> None:
     with pair(sharing_backing, noise(BLOCKS * BLOCK, 7), b"") as files:
         calls.clone_range(files.source, 0, BLOCKS * BLOCK, files.destination, 0)
         disturb(files, random.Random(seed))
@@ -75,7 +75,7 @@ def test_as_block_by_block(sharing_backing: Name, seed: int) -> None:
         assert sums == Sharing(shared, holes, 0, Proof.FIEMAP)
 
 
-def test_a_range_beyond_all_offsets(sharing_backing: Name) -> None:
+def test_a_range_beyond_all_offsets(sharing_backing: Path) -> None:
     """What the program asks for may end past the largest offset; the file's end is followed by a hole."""
     with pair(sharing_backing, b"") as files:
         for block in range(1, BLOCKS, 2):
@@ -86,7 +86,7 @@ def test_a_range_beyond_all_offsets(sharing_backing: Name) -> None:
         assert found == Sharing(shared, length - shared, 0, Proof.FIEMAP)
 
 
-def test_one_filesystem_by_device_mount_or_table(btrfs: Name, xfs: Name, tmp_path: Name) -> None:
+def test_one_filesystem_by_device_mount_or_table(btrfs: Path, xfs: Path, tmp_path: Path) -> None:
     """Two subvolumes differ in st_dev; mounted apart, in their mount as well."""
     volumes = [btrfs / "one-volume", btrfs / "other-volume"]
     for volume in volumes:
@@ -105,7 +105,7 @@ def test_one_filesystem_by_device_mount_or_table(btrfs: Name, xfs: Name, tmp_pat
 
 
 @pytest.mark.root
-def test_a_mount_made_meanwhile_is_known(tmp_path: Name) -> None:
+def test_a_mount_made_meanwhile_is_known(tmp_path: Path) -> None:
     with tmp_path.joinpath("before").open("w") as file:
         before = filesystems.mount_of(file.fileno())
     assert before.name != "unknown"

@@ -8,14 +8,14 @@ from fusecopy.copying.holes import Segment, hole_bytes, segments
 from fusecopy.copying.ladder import DEFAULT, parse_ladder
 from fusecopy.copying.limits import Budget, Limits, Stop
 from fusecopy.copying.moving import drain
-from fusecopy.copying.records import Attempt, Outcome, Path, Request
+from fusecopy.copying.records import Attempt, CopyPath, Outcome, Request
 from fusecopy.errors import Exit, UsageError
 
 
 def test_every_path_has_its_name() -> None:
     names = "reflink, copy_file_range,splice,sendfile ,readwrite,dedupe"
-    assert parse_ladder(names) == tuple(Path)
-    assert DEFAULT == (Path.REFLINK, Path.COPY_FILE_RANGE, Path.SPLICE, Path.READWRITE)
+    assert parse_ladder(names) == tuple(CopyPath)
+    assert DEFAULT == (CopyPath.REFLINK, CopyPath.COPY_FILE_RANGE, CopyPath.SPLICE, CopyPath.READWRITE)
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,10 @@ def test_names_of_errnos_are_those_of_the_manual() -> None:
 
 def test_carried_by_path_in_order() -> None:
     attempts = (
-        Attempt(Path.REFLINK, 0, 0, 10, 0, 22),
-        Attempt(Path.SPLICE, 0, 0, 10, 10),
-        Attempt(Path.REFLINK, 10, 10, 5, 5),
-        Attempt(Path.SPLICE, 15, 15, 2, 1),
+        Attempt(CopyPath.REFLINK, 0, 0, 10, 0, 22),
+        Attempt(CopyPath.SPLICE, 0, 0, 10, 10),
+        Attempt(CopyPath.REFLINK, 10, 10, 5, 5),
+        Attempt(CopyPath.SPLICE, 15, 15, 2, 1),
     )
     outcome = Outcome(attempts, 16, 28, complete=False)
-    assert outcome.carried() == {Path.SPLICE: 11, Path.REFLINK: 5}
+    assert outcome.carried() == {CopyPath.SPLICE: 11, CopyPath.REFLINK: 5}

@@ -9,15 +9,15 @@ SECRET = bytes(range(ioctls.SECRET_BYTES))
 
 def test_a_tree() -> None:
     for name in (b"x", b"\xff" * ioctls.NAME_BYTES):
-        call = ioctls.Tree(SECRET, "reflink", name)
-        assert ioctls.Tree.unpack(call.pack() + bytes(100)) == call
+        call = ioctls.TreeRequest(SECRET, "reflink", name)
+        assert ioctls.TreeRequest.unpack(call.pack() + bytes(100)) == call
 
 
 def test_a_way_that_is_not_known() -> None:
-    packed = bytearray(ioctls.Tree(SECRET, "", b"x").pack())
+    packed = bytearray(ioctls.TreeRequest(SECRET, "", b"x").pack())
     packed[len(SECRET)] = len(ioctls.HOWS)
     with pytest.raises(ValueError, match="3"):
-        ioctls.Tree.unpack(bytes(packed))
+        ioctls.TreeRequest.unpack(bytes(packed))
 
 
 def test_an_answer_fits_its_buffer() -> None:

@@ -46,8 +46,8 @@ def test_numbers_come_and_go() -> None:
 def test_what_is_not_believed_any_more() -> None:
     nodes.enter(7, -1, 3600, 1)
     assert believed(tell(7, 0)) == 3600
-    assert nodes.distrust(7)
-    assert not nodes.distrust(7)
+    assert nodes.expire(7)
+    assert not nodes.expire(7)
     assert believed(tell(7, 0)) == 0
     nodes.forget(7)
 
@@ -55,7 +55,7 @@ def test_what_is_not_believed_any_more() -> None:
 def test_a_number_that_is_not_there_is_told_but_not_believed() -> None:
     assert believed(tell(7, 5)) == 0
     assert nodes.told_size(7) == -1
-    assert not nodes.distrust(7)
+    assert not nodes.expire(7)
     nodes.forget(7)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 
 from fusecopy.copying.batch import Cloned
 from fusecopy.copying.calls import FileId
-from fusecopy.copying.records import Attempt, Path, Proof, Sharing
+from fusecopy.copying.records import Attempt, CopyPath, Proof, Sharing
 from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.records import Copy, Record
 from fusecopy.dispatch.totals import Tally
@@ -45,8 +45,8 @@ def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: in
         off_out=0,
         length=size,
         copied=size,
-        attempts=[Attempt(Path.REFLINK, 0, 0, size, size)],
-        paths={Path.REFLINK: size},
+        attempts=[Attempt(CopyPath.REFLINK, 0, 0, size, size)],
+        paths={CopyPath.REFLINK: size},
         sharing=Sharing(shared, holes, unprovable, proof),
         shared_before=0,
         errno=0,

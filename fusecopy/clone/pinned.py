@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fusecopy.clone._native import lib
-from fusecopy.clone.files import File, taken
-from fusecopy.clone.listener import Call, Listener, NotServed
+from fusecopy.clone.files import CallerFile, taken
+from fusecopy.clone.listener import Listener, Notification, NotServed
 
 Buffer = bytes | bytearray | memoryview
 
@@ -41,10 +41,10 @@ class Identity:
         return (self.uid, self.gid, self.groups) == (other.uid, other.gid, other.groups)
 
 
-class Caller:
+class PinnedThread:
     """A thread, pinned. Made by `pinned`."""
 
-    def __init__(self, listener: Listener, call: Call, pidfd: int, identity: Identity) -> None:
+    def __init__(self, listener: Listener, call: Notification, pidfd: int, identity: Identity) -> None:
         self.thread = call.thread
         self.pidfd = pidfd
         self._listener = listener
@@ -52,7 +52,7 @@ class Caller:
         self._identity = identity
 
     @contextmanager
-    def file(self, number: int) -> Iterator[File]:
+    def file(self, number: int) -> Iterator[CallerFile]:
         """The open file that the caller has under a number, shared with it (pidfd_getfd(2)).
 
         Raises:
@@ -114,7 +114,7 @@ class Caller:
 
 
 @contextmanager
-def pinned(listener: Listener, call: Call) -> Iterator[Caller]:
+def pinned(listener: Listener, call: Notification) -> Iterator[PinnedThread]:
     """The caller of a notification.
 
     Raises:
@@ -130,7 +130,7 @@ def pinned(listener: Listener, call: Call) -> Iterator[Caller]:
     try:
         if not listener.valid(call):
             raise NotServed
-        yield Caller(listener, call, pidfd, identity)
+        yield PinnedThread(listener, call, pidfd, identity)
     finally:
         os.close(pidfd)
 

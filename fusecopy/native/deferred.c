@@ -1,14 +1,14 @@
 /*
  * What is done after a request has its answer: a clone is proven and reported, the accounts of a released file are
- * settled. Python does it on a thread of its own, in the order of the answers, several at a time: a program waits for
+ * closed. Python does it on a thread of its own, in the order of the answers, several at a time: a program waits for
  * none of it, and what is done at one go costs less than what is done request by request.
  *
  * Nothing may come in between. What would change the files of a clone that is not proven yet, or names that its
- * report tells, waits until it is (fusecopy_settle and its like). So it does for copies that Python has answered and
+ * report tells, waits until it is (fusecopy_barrier and its like). So it does for copies that Python has answered and
  * is proving on a thread of the loop (fusecopy_begin_proof).
  */
 
-#include "afterwards.h"
+#include "deferred.h"
 
 #include "copying/calls.h"
 #include "copying/sharing.h"
@@ -136,7 +136,7 @@ void fusecopy_note(const struct fusecopy_event *what)
 	pthread_mutex_unlock(&lock);
 }
 
-void fusecopy_see_to(void)
+void fusecopy_wake(void)
 {
 	pthread_mutex_lock(&lock);
 	if (resting || noted - done == BATCH)
@@ -154,7 +154,7 @@ static int is_proven(uint64_t number)
 	return 1;
 }
 
-void fusecopy_settle(void)
+void fusecopy_barrier(void)
 {
 	uint64_t begun;
 
@@ -209,7 +209,7 @@ static int changes_proof(const struct change *change)
 	return 0;
 }
 
-static void settle_change(const struct change *change)
+static void wait_for_change(const struct change *change)
 {
 	uint64_t number;
 
@@ -226,18 +226,18 @@ static void settle_change(const struct change *change)
 	pthread_mutex_unlock(&lock);
 }
 
-void fusecopy_settle_write(const struct fusecopy_file *file, int64_t off, uint64_t length)
+void fusecopy_barrier_write(const struct fusecopy_file *file, int64_t off, uint64_t length)
 {
 	const struct change change = { .file = file, .low = off, .high = off + length };
 
-	settle_change(&change);
+	wait_for_change(&change);
 }
 
-void fusecopy_settle_clone(const struct fusecopy_file *file, uint64_t size, uint64_t end)
+void fusecopy_barrier_clone(const struct fusecopy_file *file, uint64_t size, uint64_t end)
 {
 	const struct change change = { .file = file, .low = size, .high = end, .is_exact = 1 };
 
-	settle_change(&change);
+	wait_for_change(&change);
 }
 
 /* ---- copies that are proven where they were answered ---------------------------------------------------- */

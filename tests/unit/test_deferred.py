@@ -22,8 +22,8 @@ def test_a_small_wait_does_not_pay_for_a_large_one() -> None:
         clone = ffi.new("struct fusecopy_event *", {"kind": lib.FUSECOPY_CLONED, "clone": {"copied": 1}})
         clone.source, clone.destination = source.native, destination.native
         lib.fusecopy_note(clone)
-    everything = waiter(lib.fusecopy_settle)
-    first = waiter(lambda: lib.fusecopy_settle_write(files[0].native, 0, 1))
+    everything = waiter(lib.fusecopy_barrier)
+    first = waiter(lambda: lib.fusecopy_barrier_write(files[0].native, 0, 1))
     events = ffi.new("struct fusecopy_events *")
     assert lib.fusecopy_next_events(events)
     assert events.count == 1

@@ -1,4 +1,4 @@
-"""What follows answers that the native layer gave by itself (afterwards.c), in their order."""
+"""What follows answers that the native layer gave by itself (deferred.c), in their order."""
 
 import logging
 from collections.abc import Iterator
@@ -102,9 +102,9 @@ def proving(source: NativeFile, destination: NativeFile, off_out: int, copied: i
         lib.fusecopy_end_proof(proof)
 
 
-def settle() -> None:
+def barrier() -> None:
     """Wait until everything was told that was answered so far, and is being proven."""
-    lib.fusecopy_settle()
+    lib.fusecopy_barrier()
 
 
 def allow_clones(allowed: bool) -> None:
