@@ -2,7 +2,7 @@
 
 import errno
 import resource
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fusecopy.clone import files
 from fusecopy.clone._native import ffi, lib
@@ -10,6 +10,9 @@ from fusecopy.clone.files import CallerFile, Devices
 from fusecopy.clone.listener import Notification, NotServed
 from fusecopy.clone.pinned import PinnedThread
 from fusecopy.ioctls import Asked
+
+if TYPE_CHECKING:
+    from fusecopy.clone._native import FileDedupeRange, FileDedupeRangeInfo
 
 HEAD_BYTES = ffi.sizeof("struct file_dedupe_range")
 INFO_BYTES = ffi.sizeof("struct file_dedupe_range_info")
@@ -41,7 +44,13 @@ def fidedupe(call: Notification, caller: PinnedThread, devices: Devices) -> None
         caller.write(call.argument, memory)
 
 
-def _serve(source: CallerFile, request: Any, info: Any, caller: PinnedThread, devices: Devices) -> None:
+def _serve(
+    source: CallerFile,
+    request: "FileDedupeRange",
+    info: "FileDedupeRangeInfo",
+    caller: PinnedThread,
+    devices: Devices,
+) -> None:
     """One destination. Raises OSError for what is its status."""
     with caller.file(info.dest_fd) as destination:
         if info.reserved:

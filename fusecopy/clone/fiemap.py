@@ -2,7 +2,7 @@
 
 import errno
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fusecopy.clone import files
 from fusecopy.clone._native import ffi, lib
@@ -10,6 +10,9 @@ from fusecopy.clone.files import Devices
 from fusecopy.clone.listener import Notification, NotServed
 from fusecopy.clone.pinned import PinnedThread
 from fusecopy.ioctls import EXTENTS
+
+if TYPE_CHECKING:
+    from fusecopy.clone._native import Fiemap, FiemapExtent
 
 HEAD_BYTES = ffi.sizeof("struct fiemap")
 EXTENT_BYTES = ffi.sizeof("struct fiemap_extent")
@@ -33,7 +36,7 @@ def fiemap(call: Notification, caller: PinnedThread, devices: Devices) -> None:
             raise OSError(code, os.strerror(code))
 
 
-def _map(fd: int, head: Any, address: int, caller: PinnedThread) -> int:
+def _map(fd: int, head: "Fiemap", address: int, caller: PinnedThread) -> int:
     """Fill the caller's extents from `address` on, and the head. Returns an errno or 0."""
     wanted, found = head.fm_extent_count, 0
     piece = ffi.new("struct fiemap *", {"fm_start": head.fm_start, "fm_length": head.fm_length})
@@ -51,7 +54,7 @@ def _map(fd: int, head: Any, address: int, caller: PinnedThread) -> int:
             return code
 
 
-def _advance(piece: Any, last: Any) -> bool:
+def _advance(piece: "Fiemap", last: "FiemapExtent") -> bool:
     """Go on behind an extent; False where nothing is left to ask for."""
     done = last.fe_logical + last.fe_length - piece.fm_start
     if last.fe_flags & lib.FIEMAP_EXTENT_LAST or not 0 < done < piece.fm_length:

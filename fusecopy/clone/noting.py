@@ -14,9 +14,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from fusecopy.clone._native import ffi, lib
 from fusecopy.clone.command import TAKEN, await_end
+
+if TYPE_CHECKING:
+    from fusecopy.clone._native import Array
 
 
 class Kind(IntEnum):
@@ -137,7 +141,7 @@ class Notes:
         lib.fusecopy_let_unmount()
 
 
-def _stand_by(listener: int, current: object) -> int:
+def _stand_by(listener: int, current: "Array[int]") -> int:
     """Start the process that stands by; returns what is to stay open as long as we note."""
     reading, writing = os.pipe()
     if os.fork():

@@ -1,10 +1,13 @@
 """Files of one directory cloned whole, many by one native call (batch.h): the threads that clone a tree work
 side by side for as long as none of them needs the interpreter."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fusecopy.copying._native import ffi, lib
 from fusecopy.copying.calls import FileId
+
+if TYPE_CHECKING:
+    from fusecopy.copying._native import FcCloned
 
 BUDGET_NS = 20_000_000
 """How long one call goes on with further files: as often it is looked whether the work was stopped."""
@@ -74,7 +77,7 @@ def clone_files(
     return Batch(clones, left, names[count:])
 
 
-def _cloned(path: bytes, one: Any) -> Cloned:
+def _cloned(path: bytes, one: "FcCloned") -> Cloned:
     return Cloned(
         path,
         FileId(one.device, one.ino, one.generation),

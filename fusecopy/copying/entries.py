@@ -7,10 +7,13 @@ point. Methods block, without the interpreter's lock, and raise OSError.
 import errno
 import os
 import stat
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fusecopy.copying._native import ffi, lib
 from fusecopy.copying.calls import check
+
+if TYPE_CHECKING:
+    from fusecopy.copying._native import FcEntry
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 FILE = os.O_RDONLY | os.O_NONBLOCK
@@ -31,7 +34,7 @@ class Source:
 
     __slots__ = ("_native", "fd")
 
-    def __init__(self, fd: int, native: Any) -> None:
+    def __init__(self, fd: int, native: "FcEntry") -> None:
         self.fd = fd
         self._native = native
 

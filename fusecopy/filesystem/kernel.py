@@ -69,7 +69,7 @@ def open_regular(descriptor: int, flags: int) -> int:
 
 def birth_time(fd: int) -> int | None:
     """When a file was created, in nanoseconds since 1970 (statx(2)); None where it is not known."""
-    born = ffi.new("int64_t[2]")
+    born = ffi.new("int64_t[]", 2)
     return born[0] * NS_PER_S + born[1] if _check(lib.fusecopy_birth_time(fd, born)) else None
 
 

@@ -1,8 +1,11 @@
 """Who sent a request (callers.c)."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fusecopy.native._native import ffi, lib
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import FusecopyCaller
 
 ARGS_BYTES: int = lib.FUSECOPY_ARGS_BYTES
 """How much of a command line is kept."""
@@ -33,7 +36,7 @@ class Thread(NamedTuple):
     exe: bytes
 
     @classmethod
-    def of(cls, c: "ffi.CData") -> "Thread":
+    def of(cls, c: "FusecopyCaller") -> "Thread":
         """From a struct fusecopy_caller."""
         return cls(
             c.pid,

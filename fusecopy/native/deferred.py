@@ -4,11 +4,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fusecopy.native._native import ffi, lib
 from fusecopy.native.callers import Thread
 from fusecopy.native.files import NativeFile
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import FusecopyEvents, FusecopyFile
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +121,7 @@ def allow_copies(allowed: bool) -> None:
     lib.fusecopy_allow_copies(allowed)
 
 
-def _tell(followers: Followers, events: "ffi.CData") -> None:
+def _tell(followers: Followers, events: "FusecopyEvents") -> None:
     if events.kind == lib.FUSECOPY_CLONED:
         followers.cloned(_series(events))
     elif events.kind == lib.FUSECOPY_RELEASED:
@@ -127,7 +130,7 @@ def _tell(followers: Followers, events: "ffi.CData") -> None:
         followers.crowded(_handle(events.first[0].source))
 
 
-def _series(events: "ffi.CData") -> list[Series]:
+def _series(events: "FusecopyEvents") -> list[Series]:
     count = events.count
     figures = iter(ffi.unpack(ffi.cast("int64_t *", events.clones), count * len(Clone._fields)))
     found: dict[int, Series] = {}
@@ -142,5 +145,5 @@ def _series(events: "ffi.CData") -> list[Series]:
     return list(found.values())
 
 
-def _handle(file: "ffi.CData") -> int:
+def _handle(file: "FusecopyFile") -> int:
     return int(ffi.cast("uintptr_t", file))

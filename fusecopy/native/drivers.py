@@ -1,8 +1,11 @@
 """What drives a READ or WRITE (drivers.c): the system call that the waiting thread is in."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fusecopy.native._native import ffi, lib
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import FusecopyDriver
 
 UNKNOWN = "unknown"
 
@@ -66,7 +69,7 @@ def behind(thread: int, descriptor: int) -> Named | None:
     return _named(driver)
 
 
-def _named(driver: "ffi.CData") -> Named | None:
+def _named(driver: "FusecopyDriver") -> Named | None:
     if not driver.has_source:
         return None
     return Named(driver.device, driver.ino, driver.size, ffi.unpack(driver.path, driver.path_size))

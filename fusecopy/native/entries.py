@@ -1,9 +1,12 @@
 """What the kernel is told: an inode's attributes, an opened file's handle."""
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fusecopy.native._native import ffi, lib
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import FusecopyEntry, FusecopyOpened
 
 
 class Entry:
@@ -15,7 +18,7 @@ class Entry:
 
     __slots__ = ("native",)
 
-    def __init__(self, native: "ffi.CData") -> None:
+    def __init__(self, native: "FusecopyEntry") -> None:
         self.native = native
 
     @classmethod
@@ -66,6 +69,6 @@ class Opened(NamedTuple):
     cache_readdir: bool = False
     backing: int = 0
 
-    def native(self) -> "ffi.CData":
+    def native(self) -> "FusecopyOpened":
         """The same for the native layer."""
         return ffi.new("struct fusecopy_opened *", self)

@@ -1,8 +1,12 @@
 """Open files that the native layer reads and writes by itself."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fusecopy.native._native import ffi, lib
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import FusecopyFile, FusecopyMoved
 
 WRITEBACK: int = lib.FUSECOPY_WRITEBACK
 
@@ -99,7 +103,7 @@ class NativeFile:
         self.fh = int(ffi.cast("uintptr_t", self._file))
 
     @property
-    def native(self) -> "ffi.CData":
+    def native(self) -> "FusecopyFile":
         """The struct itself."""
         return self._file
 
@@ -143,5 +147,5 @@ class NativeFile:
         return _moved(taken)
 
 
-def _moved(m: "ffi.CData") -> Moved:
+def _moved(m: "FusecopyMoved") -> Moved:
     return Moved(m.requests, m.bytes, m.low, m.high, m.first_ns, m.last_ns, m.pipe_requests, m.error)

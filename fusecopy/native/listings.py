@@ -3,10 +3,13 @@
 import os
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fusecopy.native._native import ffi, lib
 from fusecopy.native.entries import Entry
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import FusecopyRequest
 
 FILE_FOUND = struct.Struct("=qQQq")
 """struct fusecopy_file_found."""
@@ -100,7 +103,7 @@ class Listing:
 
     def entry(self, index: int) -> Entry:
         """One file of the batch, to tell more of it than the number."""
-        return Entry(ffi.addressof(self.native.found[index], "entry"))
+        return Entry(ffi.addressof(self.native.found[index].entry))
 
     def lay_out(self) -> None:
         """Add the batch to the reply."""
@@ -111,7 +114,7 @@ class Listing:
         """Nothing was laid out yet."""
         return not self.native.used
 
-    def reply(self, request: "ffi.CData") -> None:
+    def reply(self, request: "FusecopyRequest") -> None:
         """Send it."""
         lib.fusecopy_reply_data(request, self._reply, self.native.used)
 

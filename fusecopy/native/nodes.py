@@ -7,8 +7,12 @@ of its attributes.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from fusecopy.native._native import ffi, lib
+from fusecopy.native._native import lib
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import FusecopyEntry
 
 
 def enter(number: int, descriptor: int, timeout: float, parent: int) -> None:
@@ -54,7 +58,7 @@ def told_size(number: int) -> int:
     return int(lib.fusecopy_node_told_size(number))
 
 
-def tell(number: int, entry: "ffi.CData") -> None:
+def tell(number: int, entry: "FusecopyEntry") -> None:
     """Give a struct fusecopy_entry the number and the timeout with which the kernel is about to be told its
     attributes."""
     lib.fusecopy_node_tell(number, entry)

@@ -1,11 +1,14 @@
 """What the native layer calls, on a thread of the request loop: it is answered there and then."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fusecopy.native._native import ffi
 from fusecopy.serving.answers import Task, answer
 from fusecopy.serving.operations import Operations
 from fusecopy.serving.rings import Rings
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import FusecopyRequest
 
 
 class Dispatcher(Protocol):
@@ -34,16 +37,16 @@ def dispatch_to(session: Dispatcher) -> None:
     _session = session
 
 
-@ffi.def_extern()  # type: ignore[untyped-decorator]
-def on_left(request: "ffi.CData") -> None:
+@ffi.def_extern()
+def on_left(request: "FusecopyRequest") -> None:
     answer(request, _session.tasks[request.header.opcode], _session.operations.run_out)
 
 
-@ffi.def_extern()  # type: ignore[untyped-decorator]
+@ffi.def_extern()
 def on_crowded() -> bool:
     return _session.crowded()
 
 
-@ffi.def_extern()  # type: ignore[untyped-decorator]
+@ffi.def_extern()
 def on_short_handed(queue: int) -> None:
     _session.rings.add(queue)

@@ -4,14 +4,17 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pyfuse3
 
-from fusecopy.native._native import ffi, lib
+from fusecopy.native._native import lib
 from fusecopy.native.deferred import Series
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.listings import Listing
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import FusecopyRequest
 
 Answer = TypeVar("Answer")
 
@@ -27,7 +30,7 @@ class RequestContext:
 
     __slots__ = ("_request", "gid", "pid", "uid", "umask")
 
-    def __init__(self, request: "ffi.CData", umask: int = 0) -> None:
+    def __init__(self, request: "FusecopyRequest", umask: int = 0) -> None:
         header = request.header
         self._request = request
         self.uid: int = header.uid
@@ -50,7 +53,9 @@ class AnsweringContext(RequestContext, Generic[Answer]):
 
     __slots__ = ("_reply", "answered")
 
-    def __init__(self, request: "ffi.CData", reply: "Callable[[ffi.CData, Answer], None]") -> None:
+    def __init__(
+        self, request: "FusecopyRequest", reply: "Callable[[FusecopyRequest, Answer], object]"
+    ) -> None:
         super().__init__(request)
         self._reply = reply
         self.answered = False

@@ -184,7 +184,7 @@ def init(
             f"{mountpoint}: the mount was refused ({error})", "the reason is in the lines above"
         ) from error
     finally:
-        connection.source = ffi.NULL
+        connection.source = ffi.cast("char *", 0)
     if not lib.fusecopy_installed():
         pyfuse3.close(unmount=True)
         raise FuseUnavailableError(

@@ -63,7 +63,7 @@ def test_each_is_proven(sharing_backing: Path) -> None:
             assert (*one.file[:2], one.size) == (st.st_dev, st.st_ino, st.st_size)
             said = totals(source / name, destination / name)
             proven = [said[state] for state in (lib.FC_SHARED, lib.FC_HOLE, lib.FC_UNPROVABLE)]
-            assert [one.shared, one.holes, one.unprovable] == proven
+            assert [one.shared, one.holes, one.unprovable] == proven, name
             assert 0 < one.begun_ns <= one.ended_ns
         assert done.clones[0].shared == 9 * BLOCK
         assert done.clones[3].holes == 49 * BLOCK
