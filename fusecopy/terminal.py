@@ -5,6 +5,7 @@ makes no line of its own. JSON, which programs read, does not.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import IO
@@ -12,6 +13,10 @@ from typing import IO
 TYPE_CHECKING = False  # as in fusecopy.clone.start, which may have to say something
 if TYPE_CHECKING:
     from fusecopy.errors import FusecopyError
+
+
+HOME, END_OF_LINE, END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
+"""What a terminal takes for: go to the top, wipe the rest of the line, wipe all below (ECMA-48)."""
 
 
 def printable(text: str) -> str:
@@ -23,6 +28,15 @@ def say(line: str = "", file: IO[str] | None = None) -> None:
     """Print one line, to standard output if no file is given; at once, because a reader of a pipe may be
     waiting for it: for a mount to be ready, for the next copy."""
     print(printable(line), file=sys.stdout if file is None else file, flush=True)
+
+
+def redraw(lines: list[str]) -> None:
+    """Show lines in place of all that is on the terminal, as far as there is room."""
+    width, height = shutil.get_terminal_size()
+    if len(lines) >= height:
+        lines = [*lines[: height - 2], f"... and {len(lines) - height + 2} lines more"]
+    text = "".join(f"{printable(line)[:width]}{END_OF_LINE}\n" for line in lines)
+    print(f"{HOME}{text}{END_OF_SCREEN}", end="", flush=True)
 
 
 def said_of(error: "FusecopyError") -> Iterator[str]:

@@ -14,11 +14,11 @@ import click
 
 from fusecopy import ioctls
 from fusecopy.cli.arguments import PATH
-from fusecopy.cli.format import size
 from fusecopy.copying import calls, errnos
 from fusecopy.errors import FusecopyError, StrictError, UsageError
 from fusecopy.names import TEMPORARY
 from fusecopy.terminal import say
+from fusecopy.views.format import size
 
 PROGRESS_SECONDS = 0.2
 ERASE_LINE = "\r\x1b[K"

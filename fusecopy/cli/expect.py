@@ -12,7 +12,6 @@ import click
 
 from fusecopy.cli import backing_file
 from fusecopy.cli.arguments import PATH
-from fusecopy.cli.format import Column, header, percent, row, size
 from fusecopy.cli.trace import Traced, own_failures, written_to
 from fusecopy.clone.noting import CannotRun
 from fusecopy.errors import ExpectationError, FusecopyError, UsageError
@@ -23,6 +22,7 @@ from fusecopy.expecting.records import Copy
 from fusecopy.expecting.watching import Watched, watch
 from fusecopy.observe.command import NOT_EXECUTABLE, NOT_FOUND
 from fusecopy.terminal import complain, complain_of_command, say
+from fusecopy.views.format import Column, header, percent, row, size
 
 COLUMNS = [
     Column("PROGRAM", 12),

@@ -11,7 +11,7 @@ import msgspec
 from fusecopy import asking, mounts
 from fusecopy.cli import backing_file
 from fusecopy.cli.arguments import PATH
-from fusecopy.cli.log import find_log
+from fusecopy.cli.finding import find_log
 from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Copy, Flow, Header, decode_path
 from fusecopy.errors import FusecopyError, LogError, UsageError

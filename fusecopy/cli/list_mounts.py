@@ -5,8 +5,8 @@ import errno
 import click
 
 from fusecopy import asking, mounts, running
-from fusecopy.cli.format import Column, header, row
 from fusecopy.terminal import printable, say
+from fusecopy.views.format import Column, header, row
 
 SECONDS = 2.0
 """For the answer of a server that has left no record."""

@@ -8,9 +8,9 @@ import click
 
 from fusecopy import asking
 from fusecopy.cli.arguments import NAME, no_answer, served
-from fusecopy.cli.format import size
 from fusecopy.observe import opcodes
 from fusecopy.terminal import say
+from fusecopy.views.format import size
 
 TOLD = ("backing", "pid", "log", "policy", "coherence", "passthrough", "transport")
 

@@ -10,13 +10,13 @@ from typing import IO
 import click
 
 from fusecopy.cli.arguments import PATH
-from fusecopy.cli.format import Column, header, row, size
 from fusecopy.errors import FusecopyError, UsageError
 from fusecopy.observe import export, tracefs, words
 from fusecopy.observe.command import OWN_FAILURE
 from fusecopy.observe.recording import BUFFER_KIB, Recording, record, record_logs
 from fusecopy.observe.stories import Step, Told, moved, tell
 from fusecopy.terminal import complain, said_of, say
+from fusecopy.views.format import Column, header, row, size
 
 CALLS = [
     Column("PROGRAM", 15),

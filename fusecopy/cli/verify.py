@@ -11,12 +11,12 @@ import click
 
 from fusecopy.cli import backing_file, verify_trees
 from fusecopy.cli.arguments import PATH
-from fusecopy.cli.format import Column, header, percent, row
 from fusecopy.copying.comparison import Compared
 from fusecopy.copying.records import Proof, Sharing
 from fusecopy.copying.sharing import Part, apart, no_fiemap, parts, summed
 from fusecopy.errors import NotSharedError, UsageError
 from fusecopy.terminal import say
+from fusecopy.views.format import Column, header, percent, row
 
 COLUMNS = [
     Column("OFFSET", 14, number=True),

@@ -12,12 +12,12 @@ import click
 import msgspec
 
 from fusecopy.cli import backing_file
-from fusecopy.cli.format import Column, header, percent, row
 from fusecopy.copying import calls
 from fusecopy.copying.comparison import Compared, State, compare_files, compare_trees
 from fusecopy.dispatch.records import encode_path
 from fusecopy.errors import FusecopyError, NotSharedError, UsageError
 from fusecopy.terminal import say
+from fusecopy.views.format import Column, header, percent, row
 
 COLUMNS = [
     Column("STATE", 10),

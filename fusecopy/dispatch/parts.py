@@ -36,7 +36,8 @@ def raw_blocks(
     Args:
         path: the newest file of the log.
         start: where to begin; the beginning of the oldest file where that place is gone.
-        stop: with it, lines that come later follow as they come; once set, only those already there.
+        stop: with it, lines that come later follow as they come, and an empty block says that there is
+            none for now; once set, only those already there.
 
     Raises:
         LogError: there is no such log, it may not be read, or it is something else.
@@ -53,9 +54,10 @@ def raw_blocks(
                 return
             elif later := _later_parts(path, parts[0]):
                 parts.extend(later)
-            elif stop.wait(WAIT_SECONDS):
-                return
             else:
+                yield b""
+                if stop.wait(WAIT_SECONDS):
+                    return
                 _rewind_if_emptied(parts[0])
     finally:
         for part in parts:

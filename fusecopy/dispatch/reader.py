@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,22 +49,32 @@ def follow(path: Path, stop: threading.Event) -> Iterator[Record]:
 
 def lines(path: Path, *, since_mount: bool = False, stop: threading.Event | None = None) -> Iterator[Line]:
     """What `read`, `current` and `follow` are made of: records with their lines as they stand in the file."""
+    return chain.from_iterable(line_batches(path, since_mount=since_mount, stop=stop))
+
+
+def line_batches(
+    path: Path, *, since_mount: bool = False, stop: threading.Event | None = None
+) -> Iterator[list[Line]]:
+    """What `lines` gives, as much at a time as is there; an empty list says that nothing is, for now."""
     for block in _blocks(path, since_mount, stop):
-        texts = [line + b"\n" for line in block[:-1].split(b"\n")]
+        texts = [line + b"\n" for line in block[:-1].split(b"\n")] if block else []
         records = _decode_all(block, path)
         if len(records) != len(texts):  # some lines have none
-            pairs = zip([_decode(text, path) for text in texts], texts, strict=True)
-            yield from (Line(record, text) for record, text in pairs if record is not None)
+            decoded = [_decode(text, path) for text in texts]
+            known = [Line(record, text) for record, text in zip(decoded, texts, strict=True) if record]
         else:
-            yield from map(Line, records, texts)
+            known = list(map(Line, records, texts))
+        if known or not block:
+            yield known
 
 
 def batches(
     path: Path, *, since_mount: bool = False, stop: threading.Event | None = None
 ) -> Iterator[list[Record]]:
-    """The records that `lines` gives, some thousands at a time: for sums over all of a long log."""
+    """The records that `line_batches` gives: for sums over all of a long log."""
     for block in _blocks(path, since_mount, stop):
-        yield _decode_all(block, path)
+        if (records := _decode_all(block, path)) or not block:
+            yield records
 
 
 def _blocks(path: Path, since_mount: bool, stop: threading.Event | None) -> Iterator[bytes]:
@@ -71,9 +82,9 @@ def _blocks(path: Path, since_mount: bool, stop: threading.Event | None) -> Iter
     start = _newest_mount(path) if since_mount else None
     first = True
     for block in raw_blocks(path, start, stop):
-        if first and not is_record(block.partition(b"\n")[0]):
+        if block and first and not is_record(block.partition(b"\n")[0]):
             raise _not_a_log(path)
-        first = False
+        first = first and not block
         yield block
     if first and stop is None:
         raise _not_a_log(path)

@@ -66,7 +66,7 @@ class Summary:
         by_path: by dispatch and path, in order of appearance.
         by_program: by the program's name (comm), in order of appearance.
         total: over all copies.
-        flows: writes without a known source, which are no copies.
+        flows: writes without a known source, which are no copies; flow_bytes: bytes that they wrote.
         lost: records that are missing from the log.
         passthrough: there was a mount whose files the kernel read and wrote by itself.
     """
@@ -75,6 +75,7 @@ class Summary:
     by_program: dict[str, Group] = field(default_factory=dict)
     total: Group = field(default_factory=Group)
     flows: int = 0
+    flow_bytes: int = 0
     lost: int = 0
     passthrough: bool = False
 
@@ -96,6 +97,7 @@ class Summary:
     def _add_other(self, record: Record) -> None:
         if isinstance(record, Flow):
             self.flows += 1
+            self.flow_bytes += record.requests.write_bytes
         elif isinstance(record, Lost):
             self.lost += record.count
         elif isinstance(record, Header):

@@ -15,6 +15,7 @@ FOLDERS = (
     "cli",
     "demo",
     "doctor",
+    "views",
     "explaining",
     "expecting",
     "filesystem",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fusecopy.cli.format import milliseconds, percent, size
 from fusecopy.terminal import printable
+from fusecopy.views.format import duration, milliseconds, percent, rate, size
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,34 @@ def test_size(count: int, shown: str) -> None:
 )
 def test_milliseconds(us: int, shown: str) -> None:
     assert milliseconds(us) == shown
+
+
+@pytest.mark.parametrize(
+    ("us", "shown"),
+    [
+        (0, "0us"),
+        (999, "999us"),
+        (1000, "1.0ms"),
+        (9950, "10ms"),
+        (999_499, "999ms"),
+        (999_500, "1.0s"),
+        (99_400_000, "99s"),
+        (99_500_000, "1.7m"),
+        (3_600_000_000, "60m"),
+        (360_000_000_000, "4.2d"),
+        (1 << 53, "104250d"),
+    ],
+)
+def test_duration(us: int, shown: str) -> None:
+    assert duration(us) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "us", "shown"),
+    [(0, 5, "-"), (5, 0, "-"), (1 << 20, 1_000_000, "1.0M/s"), (8 << 20, 31, "252G/s")],
+)
+def test_rate(count: int, us: int, shown: str) -> None:
+    assert rate(count, us) == shown
 
 
 @pytest.mark.parametrize(
