@@ -1,27 +1,21 @@
-"""fusecopy clone: clone a file or a whole tree in a mount by one request to its server (fusecopy.ioctls)."""
+"""fusecopy clone: clone a file or a whole tree, in a mount by its server, elsewhere by ourselves."""
 
 import errno
-import fcntl
 import os
 import stat
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from fusecopy import ioctls
+from fusecopy import ioctls, mounts
+from fusecopy.cli import clone_natively, clone_served
 from fusecopy.cli.arguments import PATH
-from fusecopy.copying import calls, errnos
+from fusecopy.copying import errnos
 from fusecopy.errors import FusecopyError, StrictError, UsageError
-from fusecopy.names import TEMPORARY
 from fusecopy.terminal import say
-from fusecopy.views.format import size
-
-PROGRESS_SECONDS = 0.2
-ERASE_LINE = "\r\x1b[K"
 
 
 @click.command("clone")
@@ -36,24 +30,27 @@ ERASE_LINE = "\r\x1b[K"
 def command(
     recursive: bool, how: str | None, progress: bool | None, quiet: bool, source: Path, destination: Path
 ) -> None:
-    """Clone SOURCE, a file or with -r a directory, to DESTINATION in the same mount, by one request.
+    """Clone SOURCE, a file or with -r a directory, to DESTINATION: in a mount by one request to its server,
+    elsewhere on one filesystem.
 
     All is kept as by cp -a, as far as you may: owners, modes, times, extended attributes, ACLs, hard
     links, holes, symbolic links, special files. DESTINATION must be new; in an existing directory SOURCE's
     own name is made. It appears when it is complete; after an error or an interruption nothing is left.
-    A mount point below the backing is an error. The mount's policy says how data is copied; with
-    --how reflink, or in a strict mount, the status is 21 where a reflink is refused.
+    A mount point below SOURCE is an error. The mount's policy says how data is copied; with
+    --how reflink, in a strict mount, and outside of mounts unless --how copy is given, the status is 21
+    where a reflink is refused.
     """
     target = _target(source, destination)
     names = f"{source} -> {target}"
     shown = sys.stderr.isatty() if progress is None else progress
     try:
         with _opened(source, recursive) as reading:
-            _check(reading, target, names)
-            with _marker(target.parent) as marker:
-                answer = _asked(reading, marker, target.name, how or "", shown)
+            by = clone_served if _check(reading, target, names) else clone_natively
+            answer = by.clone(reading, target, how or "", shown)
     except OSError as error:
         raise _failed(error, names) from error
+    if answer.errno == errno.EINTR:
+        raise _interrupted(names)
     if answer.errno:
         raise _refused(answer, names)
     if not quiet:
@@ -82,82 +79,45 @@ def _opened(source: Path, recursive: bool) -> Iterator[int]:
         os.close(fd)
 
 
-@contextmanager
-def _marker(directory: Path) -> Iterator[int]:
-    """A new file, open for writing: what shows the server that one may be made there."""
-    path = directory / f"{TEMPORARY}{os.urandom(8).hex()}"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-        path.unlink(missing_ok=True)
-
-
-def _check(source: int, target: Path, names: str) -> None:
-    """What is known before the server is asked, for the sake of the words; it checks by itself."""
-    if os.fstat(source).st_dev != target.parent.stat().st_dev:
+def _check(source: int, target: Path, names: str) -> bool:
+    """Whether a server is to be asked. What is known before is said here, for the sake of the words."""
+    devices = {mount.device for mount in mounts.ours()}
+    one, other = os.fstat(source).st_dev, target.parent.stat().st_dev
+    if one != other and {one, other} & devices:
         raise UsageError(f"{names}: they are not in one mount", "Clone within one mount of fusecopy.")
     if os.path.lexists(target):
         raise FusecopyError(f"{names}: {target} exists already", "Name a new destination.")
-    above = Path(os.path.realpath(target)).parents
-    if any(os.path.samestat(os.fstat(source), os.stat(one)) for one in above):
+    if any(_is(source, path) for path in Path(os.path.realpath(target)).parents):
         raise UsageError(f"{names}: the destination lies in the source", "Name one outside of it.")
+    return one in devices
 
 
-def _asked(source: int, marker: int, name: str, how: str, shown: bool) -> ioctls.Answer:
-    """The request, from this thread, so that a signal ends it; another thread asks how far it is."""
-    calls.syncfs(source)  # what was written by mmap is with the kernel until then
-    token = bytearray(ioctls.SECRET_BYTES)
-    fcntl.ioctl(source, ioctls.SOURCE, token, True)
-    data = bytearray(ioctls.ANSWER_BYTES)
-    call = ioctls.TreeRequest(bytes(token), how, os.fsencode(name)).pack()
-    data[: len(call)] = call
-    with _progress(marker, bytes(token), shown):
-        fcntl.ioctl(marker, ioctls.TREE, data, True)
-    return ioctls.Answer.unpack(bytes(data))
-
-
-@contextmanager
-def _progress(marker: int, token: bytes, shown: bool) -> Iterator[None]:
-    """Tell on stderr how far the request is while the context lasts."""
-    if not shown:
-        yield
-        return
-    ended = threading.Event()
-    thread = threading.Thread(target=_tell, args=(marker, token, ended), daemon=True)
-    thread.start()
+def _is(source: int, path: Path) -> bool:
+    """Whether a directory is the open one. One that may not be looked at is not the source, or the server, or
+    the tree that is cloned, finds out."""
     try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        click.echo(ERASE_LINE, nl=False, err=True)
-
-
-def _tell(marker: int, token: bytes, ended: threading.Event) -> None:
-    while not ended.wait(PROGRESS_SECONDS):
-        data = bytearray(ioctls.Progress(token, 0, 0).pack())
-        with suppress(OSError):  # the request's own error says it
-            fcntl.ioctl(marker, ioctls.PROGRESS, data, True)
-        done = ioctls.Progress.unpack(bytes(data))
-        click.echo(f"{ERASE_LINE}{done.entries} entries, {size(done.size)}", nl=False, err=True)
+        return os.path.samestat(os.fstat(source), path.stat())
+    except PermissionError:
+        return False
 
 
 def _failed(error: OSError, names: str) -> FusecopyError:
     """What the request itself, or opening for it, was answered."""
     if error.errno in (errno.ENOTTY, errno.EACCES) and error.filename is None:
         return UsageError(
-            f"{names}: this is not a fusecopy mount, or not one that you may ask",
-            "Elsewhere cp -a --reflink=always clones.",
+            f"{names}: you may not ask this mount's server", "Ask as the mount's owner, or as root."
         )
     if error.errno == errno.EINTR:
-        return FusecopyError(f"{names}: interrupted; nothing of it is left")
+        return _interrupted(names)
     if error.errno == errno.EBUSY:
         return FusecopyError(
             f"{names}: the server is cloning as many trees as it can at a time", "Try again later."
         )
     return FusecopyError(f"{error.filename or names}: {error.strerror}")
+
+
+def _interrupted(names: str) -> FusecopyError:
+    return FusecopyError(f"{names}: interrupted; nothing of it is left")
 
 
 def _refused(answer: ioctls.Answer, names: str) -> FusecopyError:

@@ -13,7 +13,7 @@ from fusecopy.terminal import escape_what_cannot_be_encoded, say
 
 COMMANDS = {
     "audit": "run a command and check that program, kernel, server and extents agree",
-    "clone": "clone a file or a whole tree in a mount by one request",
+    "clone": "clone a file or a whole tree, in a mount by one request or elsewhere",
     "cp": "copy one file in one way or not at all",
     "demo": "show on a scratch mount how copies travel",
     "doctor": "measure what a directory and this machine can do",

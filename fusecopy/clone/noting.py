@@ -5,10 +5,8 @@ fail with ENOSYS. So a process that does nothing else stands by, and lets them g
 killed or not.
 """
 
-import errno
 import mmap
 import os
-import resource
 import signal
 import threading
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from fusecopy import descriptors
 from fusecopy.clone._native import ffi, lib
 from fusecopy.clone.command import TAKEN, await_end
 
@@ -97,7 +96,7 @@ class Notes:
         # Shared with the process that stands by.
         self._memory = ffi.from_buffer("uint64_t[]", mmap.mmap(-1, mmap.PAGESIZE))
         self._told = _stand_by(listener[0], self._memory)
-        _raise_limit()
+        descriptors.raise_limit()  # two are held for each copy that is still to be looked at
         threading.Thread(target=lib.fusecopy_note, args=(listener[0], self._memory), daemon=True).start()
 
     def await_end(self) -> int:
@@ -157,13 +156,3 @@ def _stand_by(listener: int, current: "Array[int]") -> int:
         lib.fusecopy_stand_by(listener, reading, current)
     finally:
         os._exit(0)
-
-
-def _raise_limit() -> None:
-    """Two descriptors are held for each copy that is still to be looked at."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    except OSError as error:
-        if error.errno != errno.EPERM:
-            raise

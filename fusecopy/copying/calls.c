@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -135,6 +136,11 @@ int fc_inode_flags(int fd, uint32_t *flags)
 		return -errno;
 	*flags = word;
 	return 0;
+}
+
+int fc_rename_new(int directory, const char *old, const char *new)
+{
+	return renameat2(directory, old, directory, new, RENAME_NOREPLACE) < 0 ? -errno : 0;
 }
 
 int fc_syncfs(int fd)

@@ -23,6 +23,7 @@ int fc_mount_id(int fd);
 int fc_punch_hole(int fd, int64_t offset, int64_t length);
 int fc_extend(int fd, int64_t offset, int64_t length);
 int fc_inode_flags(int fd, uint32_t *flags);
+int fc_rename_new(int directory, const char *old, const char *new);
 int fc_syncfs(int fd);
 uint64_t fc_generation(int fd);
 

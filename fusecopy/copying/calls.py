@@ -170,6 +170,11 @@ def file_id(fd: int) -> FileId:
     return FileId(st.st_dev, st.st_ino, lib.fc_generation(fd))
 
 
+def rename_new(directory: int, old: bytes, new: bytes) -> None:
+    """renameat2(2) with RENAME_NOREPLACE, within one directory: EEXIST where `new` is there."""
+    check(lib.fc_rename_new(directory, old, new))
+
+
 def syncfs(fd: int) -> None:
     """syncfs(2): have the kernel write out what it holds of a filesystem."""
     check(lib.fc_syncfs(fd))

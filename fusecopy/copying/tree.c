@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
@@ -64,6 +66,19 @@ int fc_open_entry(int directory, const char *path, int flags, struct fc_entry *e
 	return fd;
 }
 
+/* btrfs shares between files only that are alike in No_COW, which can be changed while a file is empty (fs/btrfs/
+ * reflink.c and ioctl.c, Linux 6.1 to 7.2). True where they were not, and are now. */
+static bool fc_take_nocow(int source, int destination)
+{
+	uint32_t from, to;
+	unsigned int word;
+
+	if (fc_inode_flags(source, &from) < 0 || fc_inode_flags(destination, &to) < 0 || !((from ^ to) & FS_NOCOW_FL))
+		return false;
+	word = to ^ FS_NOCOW_FL;
+	return ioctl(destination, FS_IOC_SETFLAGS, &word) == 0;
+}
+
 /* A new empty file for the entry, for its owner alone where it will get attributes that need to be written.
  * With `clone` the source's data is cloned into it whole: `*cloned` is 0 or the errno of that. */
 int fc_create_file(int source, int directory, const char *name, const struct fc_entry *e, int clone, int *cloned)
@@ -74,6 +89,8 @@ int fc_create_file(int source, int directory, const char *name, const struct fc_
 	if (fd < 0)
 		return -errno;
 	*cloned = clone ? -fc_clone_range(source, 0, 0, fd, 0) : 0;
+	if (*cloned == EINVAL && fc_take_nocow(source, fd))
+		*cloned = -fc_clone_range(source, 0, 0, fd, 0);
 	return fd;
 }
 

@@ -45,11 +45,12 @@ class TreeError(Exception):
         path: the entry it ended at, relative to the source; empty for the source itself.
         errno: why.
         refusal: why in sentences, where that is known.
+        of_data: data could not be carried; else the tree itself is not one that can be cloned.
     """
 
-    def __init__(self, path: bytes, code: int, refusal: Refusal | None = None) -> None:
+    def __init__(self, path: bytes, code: int, refusal: Refusal | None = None, of_data: bool = False) -> None:
         super().__init__(path, code)
-        self.path, self.errno, self.refusal = path, code, refusal
+        self.path, self.errno, self.refusal, self.of_data = path, code, refusal, of_data
 
 
 @dataclass(slots=True)
@@ -340,5 +341,5 @@ class Tree:
             attempts += outcome.attempts
             copied, complete = copied + outcome.copied, outcome.complete
             if outcome.errno:
-                raise TreeError(path, outcome.errno, explain_outcome(rest, outcome))
+                raise TreeError(path, outcome.errno, explain_outcome(rest, outcome), of_data=True)
         return Outcome(tuple(attempts), copied, 0, complete=True)

@@ -1,15 +1,14 @@
 """Serving the ioctls that clone a file or a whole tree by one request (fusecopy.ioctls).
 
-The work is done on the backing, by threads that have the caller's rights and no others, below a hidden name
-in the destination's directory, and gets its own name when all is done: it is there whole or not at all. An
-error of any entry ends it; so does a mount point below the backing, with EXDEV.
+The work is done on the backing, by threads that have the caller's rights and no others, and is there whole or
+not at all (fusecopy.copying.placing). An error of any entry ends it; so does a mount point below the backing,
+with EXDEV.
 """
 
 import errno
 import fcntl
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,14 +17,11 @@ from dataclasses import dataclass, field
 
 import pyfuse3
 
-from fusecopy import names
-from fusecopy.copying import calls
+from fusecopy.copying import calls, treeanswer
 from fusecopy.copying.calls import FileId
-from fusecopy.copying.errnos import CLONE_REFUSED
 from fusecopy.copying.ladder import HOWS, Ladder
+from fusecopy.copying.placing import build_placed
 from fusecopy.copying.records import Copied
-from fusecopy.copying.removal import remove
-from fusecopy.copying.sharing import rewritten
 from fusecopy.copying.tree import Tree, TreeError
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.copies import carried
@@ -36,19 +32,15 @@ from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
-from fusecopy.filesystem.placing import place
 from fusecopy.filesystem.policy import Policy
 from fusecopy.ioctls import Answer, Progress, TreeRequest
 from fusecopy.observe.caller import Caller, file_size_limit
 from fusecopy.reporting.flows import Carried
 from fusecopy.reporting.reports import Reporter
-from fusecopy.reporting.treerecords import TreeRecords, sharing, tree_fields
+from fusecopy.reporting.treerecords import TreeRecords, tree_fields
 from fusecopy.serving import RequestContext
 
 log = logging.getLogger(__name__)
-
-TEMPORARY = os.fsencode(names.TEMPORARY)
-"""What the hidden name begins with. It stays behind where the server is killed in the middle."""
 
 AT_ONCE = 4
 """Trees that may be cloned at a time; each takes a thread from those that serve copies."""
@@ -97,7 +89,7 @@ class _Job:
             kernel.run_anywhere()
             kernel.set_umask(0)  # the modes are those of the source
             assume(self.rights)
-            self._build(TEMPORARY + secrets.token_hex(8).encode())
+            self._build()
         except TreeError as error:
             self.failure = error
         except OSError as error:
@@ -108,26 +100,17 @@ class _Job:
         finally:
             self.done.set()
 
-    def _build(self, temporary: bytes) -> None:
+    def _build(self) -> None:
         try:
-            self.tree.build(self.source, self.directory, temporary)
-            place(self.directory, temporary, self.call.name)
-        except BaseException:
-            self._remove(temporary)
-            raise
+            build_placed(self.tree, self.source, self.directory, self.call.name, self._left_behind)
         finally:
             # The caller does it too, unless it is dead by then.
             with suppress(OSError):
                 os.unlink(self.marker, dir_fd=self.directory)
 
-    def _remove(self, name: bytes) -> None:
-        try:
-            remove(self.directory, name, self.tree.top)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            path = os.fsdecode(_joined(self.parent.path(), name))
-            log.error("%s: what a clone left behind could not be removed: %s", path, error.strerror)
+    def _left_behind(self, name: bytes, error: OSError) -> None:
+        path = os.fsdecode(_joined(self.parent.path(), name))
+        log.error("%s: what a clone left behind could not be removed: %s", path, error.strerror)
 
     def _copied(self, file: Copied) -> None:
         """Prove what is shared while both files are open; it is reported when the clone has its name."""
@@ -337,25 +320,8 @@ def _invalidate(job: _Job) -> None:
 def _answer(job: _Job) -> Answer:
     """What there is now: nothing, if it failed."""
     if job.failure:
-        code, refusal = job.failure.errno, job.failure.refusal
-        unshared = refusal is not None and code in CLONE_REFUSED and job.ladder == HOWS["reflink"]
-        cause, remedy = (refusal.cause, refusal.remedy) if refusal else ("", "")
-        return Answer(code, unshared, 0, 0, 0, 0, 0, 0, 0, 0, job.failure.path, cause, remedy)
-    counts, copies = job.tree.counts, [copy for _, copy, _ in job.copies]
-    found = [(clone.size, sharing(clone)) for clone in job.tree.clones]
-    found += [(copy.copied, copy.sharing) for copy in copies]
-    return Answer(
-        0,
-        False,
-        counts.files,
-        counts.directories,
-        counts.links,
-        counts.others,
-        counts.bytes,
-        sum(proven.shared for _, proven in found if not proven.unprovable),
-        sum(rewritten(copied, proven) or 0 for copied, proven in found),
-        sum(proven.unprovable > 0 for _, proven in found),
-    )
+        return treeanswer.failed(job.failure, job.ladder)
+    return treeanswer.done(job.tree, ((copy.copied, copy.sharing) for _, copy, _ in job.copies))
 
 
 def _joined(path: bytes, below: bytes) -> bytes:

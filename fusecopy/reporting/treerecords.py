@@ -2,7 +2,6 @@
 
 from fusecopy.copying import errnos
 from fusecopy.copying.batch import Cloned
-from fusecopy.copying.records import Proof, Sharing
 from fusecopy.dispatch.lines import Range, encoded_names
 from fusecopy.ioctls import Answer
 from fusecopy.observe.caller import Caller
@@ -28,11 +27,6 @@ class TreeRecords:
         proven = clone.shared, clone.holes, clone.unprovable
         range_ = Range(0, 0, clone.size, *proven, clone.begun_ns, clone.ended_ns)
         return Told(self._lines, names, range_, clone.file)
-
-
-def sharing(clone: Cloned) -> Sharing:
-    """What was proven of a file that was cloned whole."""
-    return Sharing(clone.shared, clone.holes, clone.unprovable, Proof.FIEMAP)
 
 
 def tree_fields(how: str, answer: Answer, at: bytes) -> dict[str, object]:

@@ -17,7 +17,7 @@ from tests.cli.commands import run
 from tests.mount.ordinary import nobodys_mount
 from tests.mount.sides import NOBODY, Sides, as_caller
 from tests.mount.trees import BLOCK, acl, described, fill, told, write
-from tests.mounted import FUSECOPY, mounted
+from tests.mounted import FUSECOPY, Mounted, mounted
 
 pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.loop]
 
@@ -68,28 +68,34 @@ def test_sharing_is_proven(sharing_backing: Path, how: str) -> None:
         assert b'"asked":"clone"' in last
 
 
-def test_what_cannot_be_cloned_is_carried_another_way(btrfs_sides: Sides) -> None:
-    """A file that is No_COW among others that are not: each has one record, and that of its own path."""
-    source = btrfs_sides.behind / "src"
-    source.mkdir()
-    (source / "nocow").touch()
-    loopfs.run("chattr", "+C", source / "nocow")
-    for number in range(20):
-        write(source / f"f{number}", os.urandom(BLOCK))
-    write(source / "nocow", os.urandom(BLOCK))
-    done = run("clone", "-qr", btrfs_sides.mount / "src", btrfs_sides.mount / "dst")
-    assert (done.returncode, done.stderr) == (0, "")
-    tree, copies = told(btrfs_sides.mounted, btrfs_sides.mount / "dst")
+def test_what_cannot_be_cloned_is_carried_another_way(tmp_path: Path) -> None:
+    """A file without checksums among others that have them: each has one record, and that of its own path."""
+    with loopfs.mounted("btrfs", tmp_path, options="nodatasum") as backing:
+        source = backing / "src"
+        source.mkdir()
+        write(source / "plain", os.urandom(BLOCK))
+        loopfs.run("mount", "-o", "remount,datasum", backing)
+        for number in range(20):
+            write(source / f"f{number}", os.urandom(BLOCK))
+        with mounted(backing) as mount:
+            done = run("clone", "-qr", mount.path / "src", mount.path / "dst")
+            assert (done.returncode, done.stderr) == (0, "")
+            _each_has_its_record(mount, backing)
+
+
+def _each_has_its_record(mount: Mounted, backing: Path) -> None:
+    source = backing / "src"
+    tree, copies = told(mount, mount.path / "dst")
     assert (tree.files, tree.shared, tree.rewritten) == (21, 20 * BLOCK, BLOCK)
     names = sorted(path.name for path in source.iterdir())
     prefix = os.path.dirname(tree.src)
     assert sorted(copy.src for copy in copies) == sorted(os.path.join(prefix, "src", name) for name in names)
     for copy in copies:
         name = os.path.basename(copy.dst)
-        assert (source / name).read_bytes() == (btrfs_sides.behind / "dst" / name).read_bytes()
-        moved = name == "nocow"
+        assert (source / name).read_bytes() == (backing / "dst" / name).read_bytes()
+        moved = name == "plain"
         assert (copy.path == "reflink", copy.shared) == (not moved, 0 if moved else BLOCK)
-        last = os.getxattr(btrfs_sides.mount / "dst" / name, "user.fusecopy.copy")
+        last = os.getxattr(mount.path / "dst" / name, "user.fusecopy.copy")
         assert msgspec.json.decode(last)["seq"] == copy.seq
 
 
@@ -148,8 +154,8 @@ def test_destinations(btrfs_sides: Sides) -> None:
     os.symlink("src", behind / "link")
     link = run("clone", "-r", mount / "link", mount / "new")
     assert (link.returncode, "neither a regular file" in link.stderr) == (Exit.USAGE, True)
-    elsewhere = run("clone", "-r", behind / "src", behind / "new")
-    assert (elsewhere.returncode, "not a fusecopy mount" in elsewhere.stderr) == (Exit.USAGE, True)
+    across = run("clone", "-r", behind / "src", mount / "new")
+    assert (across.returncode, "not in one mount" in across.stderr) == (Exit.USAGE, True)
     assert sorted(os.listdir(behind)) == ["into", "link", "src"]
 
 

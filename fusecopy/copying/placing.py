@@ -2,15 +2,50 @@
 
 import errno
 import os
+import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
-import pyfuse3
-
-from fusecopy.filesystem import kernel
+from fusecopy.copying import calls
+from fusecopy.copying.removal import remove
+from fusecopy.copying.tree import Tree
+from fusecopy.names import TEMPORARY
 
 NO_FLAGS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """What renameat2(2) says where the filesystem takes no flags (NFS; FUSE servers without RENAME2)."""
+
+
+def build_placed(
+    tree: Tree, source: int, directory: int, name: bytes, left_behind: Callable[[bytes, OSError], None]
+) -> None:
+    """Build a tree below a hidden name in the open `directory`, and give it its own when all is done: it is
+    there whole or not at all. Only where the process is killed meanwhile the hidden name stays behind.
+
+    Args:
+        source: an open file or directory.
+        left_behind: told of the hidden name, if that could not be removed after an error, and why.
+
+    Raises:
+        TreeError: what could not be cloned, and why.
+        OSError: EEXIST where there is something of that name.
+    """
+    temporary = os.fsencode(TEMPORARY + secrets.token_hex(8))
+    try:
+        tree.build(source, directory, temporary)
+        place(directory, temporary, name)
+    except BaseException:
+        _remove(tree, directory, temporary, left_behind)
+        raise
+
+
+def _remove(tree: Tree, directory: int, name: bytes, left_behind: Callable[[bytes, OSError], None]) -> None:
+    try:
+        remove(directory, name, tree.top)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        left_behind(name, error)
 
 
 def place(directory: int, temporary: bytes, name: bytes) -> None:
@@ -24,7 +59,7 @@ def place(directory: int, temporary: bytes, name: bytes) -> None:
         OSError: EEXIST where there is something of that name, which stays as it is.
     """
     try:
-        kernel.rename(directory, temporary, directory, name, pyfuse3.RENAME_NOREPLACE)
+        calls.rename_new(directory, temporary, name)
     except OSError as error:
         if error.errno not in NO_FLAGS:
             raise
