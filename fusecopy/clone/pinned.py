@@ -7,7 +7,6 @@ does not matter what other threads of the caller put in their place: the caller 
 
 import errno
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,17 +14,9 @@ from dataclasses import dataclass
 from fusecopy.clone._native import lib
 from fusecopy.clone.files import CallerFile, taken
 from fusecopy.clone.listener import Listener, Notification, NotServed
+from fusecopy.observe.status import status
 
 Buffer = bytes | bytearray | memoryview
-
-IDENTITY = re.compile(
-    rb"\nTgid:\t(\d+)\n.*?\nUid:\t\d+\t\d+\t\d+\t(\d+)\nGid:\t\d+\t\d+\t\d+\t(\d+)\n.*?\nGroups:\t([\d ]*)\n",
-    re.DOTALL,
-)
-"""In /proc/PID/status; the ids are real, effective, saved and filesystem."""
-
-STATUS_BYTES = 4096
-"""Enough of it, but for who is in hundreds of groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +127,8 @@ def pinned(listener: Listener, call: Notification) -> Iterator[PinnedThread]:
 
 
 def _identity(thread: int) -> Identity:
-    status = os.open(f"/proc/{thread}/status", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        text = b""
-        while not (found := IDENTITY.search(text)):
-            more = os.read(status, STATUS_BYTES)
-            if not more:
-                raise ProcessLookupError
-            text += more
-    finally:
-        os.close(status)
-    process, uid, gid, groups = found.groups()
-    return Identity(int(process), int(uid), int(gid), frozenset(map(int, groups.split())))
+    seen = status(thread)
+    return Identity(seen.process, seen.uid, seen.gid, frozenset(seen.groups))
 
 
 def _become(identity: Identity) -> int:

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 from fusecopy.filesystem import kernel
 from fusecopy.native import callers
+from fusecopy.observe.status import status
 
 R = TypeVar("R")
 
@@ -172,20 +173,17 @@ def assume(rights: Rights | None) -> None:
 def standing(pid: int) -> tuple[list[int], int]:
     """A thread's supplementary groups, and its effective capabilities as a bit mask. Neither where it is gone
     or in a pid namespace we cannot see; no capabilities where they count in a user namespace of its own."""
-    groups: list[int] = []
-    capabilities = 0
     if not callers.sees_threads():
-        return groups, capabilities
+        return [], 0
     try:
-        with open(f"/proc/{pid}/status", "rb") as status:
-            for line in status:
-                if line.startswith(b"Groups:"):
-                    groups = [int(word) for word in line.split()[1:]]
-                elif line.startswith(b"CapEff:"):
-                    capabilities = int(line.split()[1], 16)
-                    break
-        if capabilities and os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/self/ns/user"):
-            capabilities = 0
+        seen = status(pid)
     except OSError:
-        capabilities = 0
-    return groups, capabilities
+        return [], 0
+    return seen.groups, seen.capabilities if seen.capabilities and _is_in_our_namespace(pid) else 0
+
+
+def _is_in_our_namespace(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user")
+    except OSError:
+        return False

@@ -33,7 +33,7 @@ class Names:
 
     def lookup(self, parent: int, name: bytes) -> Entry:
         """Find `name` and count a look-up of it."""
-        _check_component(name)
+        check_component(name)
         with self._inodes.borrow(parent) as directory:
             return self._enter(os.open(name, OPEN_PATH, dir_fd=directory), parent, name)
 
@@ -54,7 +54,7 @@ class Names:
         opened with it fails with EBADF (copy_file_range(2)). O_DIRECT is not either: the kernel leaves out
         its own cache for it, and the requests' buffers are not aligned.
         """
-        _check_component(name)
+        check_component(name)
         flags = flags & CREATE_FLAGS | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._inodes.borrow(parent) as directory:
             fd, descriptor = self._credentials.act(
@@ -80,28 +80,28 @@ class Names:
 
     def mknod(self, parent: int, name: bytes, mode: int, device: int, ctx: Context) -> Entry:
         """Create a regular or special file as the caller."""
-        _check_component(name)
+        check_component(name)
         with self._inodes.borrow(parent) as directory:
             self._credentials.create(ctx, lambda: os.mknod(name, mode, device, dir_fd=directory))
             return self._created(directory, parent, name)
 
     def mkdir(self, parent: int, name: bytes, mode: int, ctx: Context) -> Entry:
         """Create a directory as the caller."""
-        _check_component(name)
+        check_component(name)
         with self._inodes.borrow(parent) as directory:
             self._credentials.create(ctx, lambda: os.mkdir(name, stat.S_IMODE(mode), dir_fd=directory))
             return self._created(directory, parent, name)
 
     def symlink(self, parent: int, name: bytes, target: bytes, ctx: Context) -> Entry:
         """Create a symbolic link as the caller."""
-        _check_component(name)
+        check_component(name)
         with self._inodes.borrow(parent) as directory:
             self._credentials.act(ctx, lambda: os.symlink(target, name, dir_fd=directory))
             return self._created(directory, parent, name)
 
     def link(self, number: int, parent: int, name: bytes, ctx: Context) -> Entry:
         """Give a file another name."""
-        _check_component(name)
+        check_component(name)
         with self._inodes.borrow(number) as descriptor, self._inodes.borrow(parent) as directory:
             # Through /proc the link goes to the very file, whatever its first name has become; linkat(2)
             # with AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
@@ -116,13 +116,13 @@ class Names:
 
     def unlink(self, parent: int, name: bytes) -> None:
         """Remove the name of anything but a directory."""
-        _check_component(name)
+        check_component(name)
         with self._inodes.borrow(parent) as directory:
             self._lose(directory, parent, name, lambda: os.unlink(name, dir_fd=directory))
 
     def rmdir(self, parent: int, name: bytes) -> None:
         """Remove an empty directory."""
-        _check_component(name)
+        check_component(name)
         with self._inodes.borrow(parent) as directory:
             self._lose(directory, parent, name, lambda: os.rmdir(name, dir_fd=directory))
 
@@ -130,8 +130,8 @@ class Names:
         self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: Context
     ) -> None:
         """Rename, replacing, refusing to replace, or exchanging."""
-        _check_component(name)
-        _check_component(new_name)
+        check_component(name)
+        check_component(new_name)
         with self._inodes.borrow(parent) as old, self._inodes.borrow(new_parent) as new:
 
             def rename() -> None:
@@ -231,7 +231,7 @@ def _status(directory: int, name: bytes) -> os.stat_result | None:
         return None
 
 
-def _check_component(name: bytes) -> None:
+def check_component(name: bytes) -> None:
     """The kernel resolves these two itself; as a name from elsewhere they would lead out of the backing."""
     if name in (b".", b".."):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

@@ -30,6 +30,7 @@ from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.filesystem.names import check_component
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.policy import Policy
@@ -295,8 +296,9 @@ def _call(data: bytes) -> TreeRequest:
         call = TreeRequest.unpack(data)
     except ValueError:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
-    if call.name in (b"", b".", b"..") or b"/" in call.name or b"\0" in call.name:
+    if not call.name or b"/" in call.name or b"\0" in call.name:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    check_component(call.name)
     return call
 
 

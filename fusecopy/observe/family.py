@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusecopy.observe.events import Event, Exec, Task
+from fusecopy.observe.status import status
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,6 @@ def threads_of(pid: int) -> dict[int, Process]:
 def process_of(thread: int) -> int:
     """The process of a running thread; the thread's own number where it is gone."""
     try:
-        status = Path(f"/proc/{thread}/status").read_bytes()
+        return status(thread).process
     except OSError:
         return thread
-    # Not by splitlines: a process may have a carriage return in its name.
-    return next(int(line.split()[1]) for line in status.split(b"\n") if line.startswith(b"Tgid:"))
