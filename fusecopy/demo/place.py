@@ -58,6 +58,18 @@ def place() -> Iterator[Place]:
                     run("umount", str(root))
 
 
+@contextmanager
+def place_in(directory: Path) -> Iterator[Place]:
+    """A backing in a new directory below one."""
+    with (
+        tempfile.TemporaryDirectory(prefix="fusecopy-") as scratch,
+        tempfile.TemporaryDirectory(prefix="fusecopy-", dir=directory) as backing,
+        ended_by_signals(),
+    ):
+        found = measure(Path(backing))
+        yield Place(Path(scratch), Path(backing), found.filesystem, bool(found.reflink), "")
+
+
 def _mount_image(image: Path, where: Path) -> str:
     """Mount a fresh btrfs; or say why not. The kernel detaches the loop device when the mount goes."""
     if os.geteuid() != 0:

@@ -13,6 +13,7 @@ ROOT = Path(fusecopy.__file__).parent
 
 FOLDERS = (
     "cli",
+    "survey",
     "demo",
     "doctor",
     "views",
