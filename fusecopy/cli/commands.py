@@ -22,6 +22,7 @@ COMMANDS = {
     "hook": "have one's own shell serve cp --reflink in mounts",
     "list": "list the mounts of fusecopy",
     "log": "show what became of each copy",
+    "metrics": "what mounts have done, as text for Prometheus",
     "mount": "serve a directory at a mount point",
     "policy": "show or change how a mount answers copies",
     "run": "run a command with reflink ioctls that work in mounts",

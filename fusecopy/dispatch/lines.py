@@ -52,17 +52,21 @@ class Range(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """Records of copies as the log has them, and what they add to its totals: bytes.
+    """Records of copies that one path carried, as the log has them, and what they add to its totals.
 
     Attributes:
         lines: each ends with a newline.
-        copied, shared, rewritten: of all of them.
+        path: what carried them.
+        copied, shared, rewritten: bytes of all of them.
+        durations_us: of each, in microseconds.
     """
 
     lines: Sequence[bytes]
+    path: str
     copied: int
     shared: int
     rewritten: int
+    durations_us: Sequence[int]
 
 
 class CopyLines:
@@ -73,6 +77,7 @@ class CopyLines:
     """
 
     def __init__(self, alike: Copy) -> None:
+        self.path = alike.path
         fields = ",".join(f'"{name}":{_text(alike, name)}' for name in Copy.__struct_fields__)
         self._format = f'{{"type":"copy",{fields}}}\n'
         self._paths = f'{{"{alike.path}":%d}}'

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -89,6 +90,12 @@ class Writer:
         """Totals of all copies put so far, those lost to the log included."""
         with self._changed:
             return self._tally.totals()
+
+    @property
+    def tally(self) -> Tally:
+        """The same by dispatch and path, and of flows, as they are now."""
+        with self._changed:
+            return deepcopy(self._tally)
 
     @property
     def lost(self) -> int:

@@ -1,6 +1,6 @@
 """The server's own extended attributes, by which anybody with getfattr can ask it.
 
-On the root of the mount: user.fusecopy.{pid,log,backing,version,policy,passthrough,stats}; on a file
+On the root of the mount: user.fusecopy.{pid,log,backing,version,policy,passthrough,stats,metrics}; on a file
 user.fusecopy.copy, the last copy into it as one record of the log. `policy` can be set by the owner of the
 mount and by root. To a file, `how` (copy, reflink or dedupe) can be set: it says what the same thread's next
 copy into it may do.

@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,9 +23,10 @@ from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.claim import Claim
 from fusecopy.dispatch.lines import Lines
+from fusecopy.dispatch.totals import Tally
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import BackingError, FusecopyError, UnmountError
-from fusecopy.filesystem import kernel
+from fusecopy.filesystem import kernel, metrics
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.cloned import CloneReports
 from fusecopy.filesystem.clones import Clones
@@ -156,6 +158,7 @@ class Server:
             BackingError: the directory cannot be opened.
         """
         self._config = config
+        self._began = time.time()
         self._recorded: Path | None = None
         self._log = DeferredLog()
         self._watching = Watching(config.watched, config.exclusive, config.timeout, self._log.put)
@@ -339,6 +342,7 @@ class Server:
             "passthrough": lambda: "yes" if self._config.passthrough else "no",
             "transport": self._transport.describe,
             "stats": self._stats,
+            "metrics": self._metrics,
         }
 
     def _log_path(self) -> str:
@@ -364,6 +368,26 @@ class Server:
                 "ledger": self._undispatched.ledger(serving.connection().requests),
             }
         )
+
+    def _metrics(self) -> str:
+        writer = self._log.writer
+        ledger = self._undispatched.ledger(serving.connection().requests)
+        facts = metrics.Facts(
+            about={
+                "version": __version__,
+                "backing": records.encode_path(os.fsencode(self._config.backing))[0],
+                "transport": self._transport.way,
+            },
+            began=self._began,
+            tally=writer.tally if writer else Tally(),
+            lost=writer.lost if writer else 0,
+            latencies=serving.latencies(),
+            coherence=self._watching.state(),
+            unasked=[str(decision["operation"]) for decision in ledger],
+            inodes=len(self._inodes),
+            open_files=len(self._files.all()),
+        )
+        return metrics.text(facts)
 
     def _set_policy(self, words: str, uid: int) -> None:
         serving.barrier()

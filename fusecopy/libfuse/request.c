@@ -30,6 +30,21 @@ void fusecopy_count(uint32_t opcode)
 		__atomic_fetch_add(&connection.requests[opcode], 1, __ATOMIC_RELAXED);
 }
 
+void fusecopy_count_latency(uint32_t opcode, int is_native, int64_t ns)
+{
+	struct fusecopy_latencies *latencies;
+	int64_t bound = FUSECOPY_LEAST_LATENCY_NS;
+	int at = 0;
+
+	if (opcode >= FUSECOPY_OPCODES)
+		return;
+	for (; at < FUSECOPY_LATENCIES - 1 && ns > bound; at++)
+		bound *= 4;
+	latencies = &connection.latencies[opcode][is_native];
+	__atomic_fetch_add(&latencies->counts[at], 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&latencies->total_ns, ns, __ATOMIC_RELAXED);
+}
+
 int64_t fusecopy_now_ns(void)
 {
 	struct timespec now;

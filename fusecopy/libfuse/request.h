@@ -32,6 +32,16 @@ struct fusecopy_request {
 };
 
 /* What was asked of the kernel, and what was agreed at INIT. */
+#define FUSECOPY_LATENCIES 9
+#define FUSECOPY_LEAST_LATENCY_NS 16000
+
+/* How long requests took to be served: how many up to 16 us, how many more up to 64 us, and so on; the last took
+ * longer than all these. */
+struct fusecopy_latencies {
+	uint64_t counts[FUSECOPY_LATENCIES];
+	uint64_t total_ns;
+};
+
 struct fusecopy_connection {
 	int is_native;	   /* requests may be answered natively; off in tests that Python is to answer */
 	int denies_others; /* (allow_root) all but the owner and root */
@@ -45,14 +55,18 @@ struct fusecopy_connection {
 	unsigned int max_read; /* bytes of the largest READ as the mount was asked for; 0 for no limit */
 	const char *source;    /* what the mount table says is mounted */
 	int passthrough;       /* asked for, then agreed: the kernel reads and writes the backing by itself */
-	uint64_t requests[FUSECOPY_OPCODES]; /* received so far, by opcode */
-	uint64_t native[FUSECOPY_OPCODES];   /* answered natively */
+	uint64_t requests[FUSECOPY_OPCODES];			  /* received so far, by opcode */
+	uint64_t native[FUSECOPY_OPCODES];			  /* answered natively */
+	struct fusecopy_latencies latencies[FUSECOPY_OPCODES][2]; /* left to Python, answered natively */
 };
 
 struct fusecopy_connection *fusecopy_get_connection(void);
 
 /* Count a request. */
 void fusecopy_count(uint32_t opcode);
+
+/* Count how long one took. */
+void fusecopy_count_latency(uint32_t opcode, int is_native, int64_t ns);
 
 /* CLOCK_MONOTONIC. */
 int64_t fusecopy_now_ns(void);

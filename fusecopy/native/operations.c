@@ -173,18 +173,19 @@ static int answer(const struct fusecopy_operation *operation, struct fusecopy_re
 	return FUSECOPY_ANSWERED;
 }
 
-static void serve(struct fusecopy_request *request)
+/* Whether it was answered natively. */
+static int is_served_natively(struct fusecopy_request *request)
 {
 	const struct fusecopy_operation *operation = fusecopy_operation(request->header->opcode);
 
 	fusecopy_count(request->header->opcode);
 	if (!operation || is_denied(operation, request)) {
 		fusecopy_reply_error(request, operation ? EACCES : ENOSYS);
-		return;
+		return 1;
 	}
 	if (is_stale(operation, request)) {
 		fusecopy_reply_error(request, ESTALE);
-		return;
+		return 1;
 	}
 	if (!request->payload) {
 		request->payload = (const char *)request->arguments + operation->arguments;
@@ -192,13 +193,23 @@ static void serve(struct fusecopy_request *request)
 	}
 	barrier(operation->before, request);
 	if (answer(operation, request) == FUSECOPY_ANSWERED)
-		return;
+		return 1;
 	barrier(operation->before_python, request);
 	fusecopy_begin_interruptible(request);
 	fusecopy_uring_begin_python();
 	on_left(request);
 	fusecopy_uring_end_python();
 	fusecopy_end_interruptible(request);
+	return 0;
+}
+
+static void serve(struct fusecopy_request *request)
+{
+	uint32_t opcode = request->header->opcode;
+	int64_t begun_ns = fusecopy_now_ns();
+	int is_native = is_served_natively(request);
+
+	fusecopy_count_latency(opcode, is_native, fusecopy_now_ns() - begun_ns);
 }
 
 static int kind_of(const struct fusecopy_request *request)

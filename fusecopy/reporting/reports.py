@@ -125,8 +125,7 @@ class Reporter:
 
     def cloned(self, clones: Sequence[Told]) -> None:
         """Report what was cloned whole, in this order."""
-        ranges = [clone.range for clone in clones]
-        times = timestamps(range_.ended_ns for range_ in ranges)
+        times = timestamps(clone.range.ended_ns for clone in clones)
         lines = []
         with self._lock:
             for clone, time in zip(clones, times, strict=True):
@@ -134,9 +133,9 @@ class Reporter:
                 lines.append(line)
                 if clone.file:
                     self._remember(clone.file, line)
-            copied = sum(range_.copied for range_ in ranges)
-            shared = sum(range_.shared for range_ in ranges if not range_.unprovable)
-            self._put(Lines(lines, copied, shared, sum(range_.rewritten for range_ in ranges)))
+            by_path = itertools.groupby(zip(clones, lines, strict=True), key=lambda pair: pair[0].lines.path)
+            for path, pairs in by_path:
+                self._put(_lines_of(path, list(pairs)))
 
     def fallback(self, declined: Declined, destination: Destination, wrote: Moved, unseen: bool) -> None:
         """Report a copy that the server declined and the kernel, if there were writes, moved.
@@ -411,3 +410,16 @@ def _attempt(attempt: Try) -> Attempt:
 
 def _name(code: int) -> str | None:
     return errnos.name(code) if code else None
+
+
+def _lines_of(path: str, cloned: Sequence[tuple[Told, bytes]]) -> Lines:
+    """Copies that one path carried, with their lines, for the log."""
+    ranges = [clone.range for clone, _ in cloned]
+    return Lines(
+        [line for _, line in cloned],
+        path,
+        copied=sum(range_.copied for range_ in ranges),
+        shared=sum(range_.shared for range_ in ranges if not range_.unprovable),
+        rewritten=sum(range_.rewritten for range_ in ranges),
+        durations_us=[(range_.ended_ns - range_.begun_ns) // 1000 for range_ in ranges],
+    )

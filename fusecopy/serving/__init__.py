@@ -20,6 +20,7 @@ from fusecopy.native.deferred import (
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import WRITEBACK, Client, NativeFile
 from fusecopy.native.listings import Directory, Found, Listing
+from fusecopy.serving.latencies import LATENCY_BOUNDS_NS, Latencies, latencies
 from fusecopy.serving.operations import (
     CopyContext,
     IoctlContext,
@@ -40,6 +41,7 @@ from fusecopy.serving.session import (
 )
 
 __all__ = [
+    "LATENCY_BOUNDS_NS",
     "LENGTH_LIMIT_47",
     "REMEMBERED",
     "WRITEBACK",
@@ -51,6 +53,7 @@ __all__ = [
     "Entry",
     "Found",
     "IoctlContext",
+    "Latencies",
     "Listing",
     "NativeFile",
     "Opened",
@@ -68,6 +71,7 @@ __all__ = [
     "close",
     "connection",
     "init",
+    "latencies",
     "look",
     "main",
     "proving",

@@ -8,8 +8,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from fusecopy.dispatch.schema import schema
 from fusecopy.filesystem import accounts, watching
 from tests.cli.commands import Place, background
 from tests.conftest import require
@@ -79,6 +81,12 @@ def happen(there: Place) -> None:
 def test_the_example_is_what_is_written(written: dict[str, Json], kind: str) -> None:
     assert list(examples()[kind]) == list(written[kind])
     assert alike(examples()[kind]) == alike(written[kind])
+
+
+def test_what_is_written_is_of_the_json_schema(written: dict[str, Json]) -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(schema()))
+    for record in written.values():
+        validator.validate(record)
 
 
 def test_sentences_of_the_examples_are_those_of_the_program() -> None:

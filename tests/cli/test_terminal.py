@@ -21,8 +21,8 @@ SHOWN = printable(EVIL)
 
 CODE = Path(__file__).parents[2] / "fusecopy"
 
-RAW = {"json.dumps", "line.text, nl=False", "ERASE_LINE"}
-"""What commands print by click itself: JSON, and a line that is drawn again."""
+RAW = {"json.dumps", "line.text, nl=False", "ERASE_LINE", "line.encode"}
+"""What commands print by click itself: JSON, what Prometheus reads, and a line that is drawn again."""
 
 
 def shown(*command: str | Path) -> str:

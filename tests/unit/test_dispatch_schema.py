@@ -6,12 +6,15 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import jsonschema
 import msgspec
 import pytest
 
 from fusecopy.dispatch import records
+from fusecopy.dispatch.schema import schema
 
-DOCUMENT = (Path(__file__).parents[2] / "docs/dispatch-log.md").read_text()
+DOCUMENT_PATH = Path(__file__).parents[2] / "docs/dispatch-log.md"
+DOCUMENT = DOCUMENT_PATH.read_text()
 
 DISPATCH = "typing.Literal['dispatched', 'fallback', 'bypassed', 'refused', 'unknown']"
 TEXT, NUMBER, MAYBE_TEXT, MAYBE_NUMBER = "str", "int", "str | None", "int | None"
@@ -203,6 +206,18 @@ def test_documented_examples_are_records() -> None:
     ]
     for example, record in zip(examples, decoded, strict=True):
         assert json.loads(msgspec.json.encode(record)) == json.loads(example)
+
+
+def test_the_json_schema_is_kept_and_lets_the_examples_pass() -> None:
+    kept = (DOCUMENT_PATH.parent / "dispatch-log.schema.json").read_text()
+    assert kept == schema()
+    validator = jsonschema.Draft202012Validator(json.loads(kept))
+    validator.check_schema(validator.schema)
+    for example in re.findall(r"^ {4}(\{.*\})$", DOCUMENT, flags=re.MULTILINE):
+        record = json.loads(example)
+        validator.validate(record)
+        validator.validate({**record, "a_new_field": 1})
+        assert not validator.is_valid({**record, "time": 1})
 
 
 def test_encode_path_keeps_utf8_as_it_is() -> None:
