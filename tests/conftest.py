@@ -51,6 +51,11 @@ def _has_io_uring() -> bool:
     return os.access(io_uring.SWITCH, os.W_OK)
 
 
+def _in_lab() -> bool:
+    """The machine is a guest of scripts/lab: it may be made a server of files, and is gone afterwards."""
+    return "FUSECOPY_LAB" in os.environ
+
+
 ROOM = 2 << 30
 """Of the images that a whole run shares, in which tests leave what they copied; they are sparse."""
 
@@ -113,6 +118,7 @@ CAPABILITIES: dict[str, Callable[[], bool]] = {
     "tracefs": _has_tracefs,
     "seccomp": _has_seccomp,
     "io_uring": _has_io_uring,
+    "lab": _in_lab,
 }
 
 

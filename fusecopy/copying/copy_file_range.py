@@ -1,9 +1,14 @@
-"""The path `copy_file_range`: the backing's own copy. btrfs and XFS share what is aligned, others splice."""
+"""The path `copy_file_range`: the backing's own copy. btrfs and XFS share what is aligned, others splice.
+
+On FUSE the call returns the same whether that filesystem's server carried the copy or the kernel spliced it
+there (fuse_copy_file_range, fs/fuse/file.c, Linux 5.3 to 7.3), so that is said to be unknown.
+"""
 
 import errno
 import os
 import time
 
+from fusecopy.copying import filesystems
 from fusecopy.copying.limits import MIB, Limits
 from fusecopy.copying.moving import Result, move
 from fusecopy.copying.records import Request
@@ -11,6 +16,8 @@ from fusecopy.copying.records import Request
 FIRST_CHUNK = 16 * MIB
 MOST = 0x7FFFF000
 """MAX_RW_COUNT: one call does no more on filesystems that share or splice."""
+
+ON_FUSE = "the backing is FUSE: by its server or by the kernel's splice, which is not seen here"
 
 SHARING_RATE = 64 << 30
 """Bytes per second above which a chunk was shared: no page cache is copied so fast. It only sizes chunks."""
@@ -41,4 +48,7 @@ class _Chunks:
 
 def carry(job: Request, limits: Limits) -> Result:
     """Carry `job` by copy_file_range. Short returns are normal: btrfs and XFS give 8192 for 10000."""
-    return move(job, _Chunks(job, limits).step, limits)
+    result = move(job, _Chunks(job, limits).step, limits)
+    if result.carried and filesystems.mount_of(job.destination).is_fuse:
+        return result._replace(reason=result.reason or ON_FUSE)
+    return result

@@ -9,6 +9,7 @@ from functools import cached_property
 from fusecopy.copying import calls, errnos, filesystems
 from fusecopy.copying._native import lib
 from fusecopy.copying.filesystems import Mount
+from fusecopy.copying.lacks import Lack, lack
 from fusecopy.copying.records import CopyPath, Request
 from fusecopy.copying.sharing import extents
 
@@ -127,6 +128,11 @@ class Facts:
     def block(self) -> int:
         """The block size clones go by."""
         return calls.block_size(self.request.destination)
+
+    @property
+    def lack(self) -> Lack:
+        """What is to be said of a filesystem that shares nothing."""
+        return lack(self.destination.mount)
 
     @cached_property
     def limit(self) -> int:

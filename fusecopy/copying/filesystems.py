@@ -19,6 +19,11 @@ class Mount(NamedTuple):
     device: str
     name: str
 
+    @property
+    def is_fuse(self) -> bool:
+        """A FUSE filesystem: its type is `fuse`, `fuse.NAME` or, on a block device, `fuseblk`."""
+        return self.name in ("fuse", "fuseblk") or self.name.startswith("fuse.")
+
 
 UNKNOWN = Mount("", "", "unknown")
 """The mount of a descriptor that lies outside what this process can see (another mount namespace)."""

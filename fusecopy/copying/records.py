@@ -52,7 +52,8 @@ class Attempt(NamedTuple):
         length: bytes the try was made for.
         carried: bytes it carried, from its beginning.
         errno: the error that ended it, or 0.
-        reason: in a few words why it carried less than `length`, where the errno does not say it.
+        reason: in a few words why it carried less than `length`, where the errno does not say it, or what
+            is not known of how it did.
     """
 
     path: CopyPath

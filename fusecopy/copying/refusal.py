@@ -218,8 +218,8 @@ _RULES: list[_Rule] = [
         (errno.EOPNOTSUPP, errno.ENOTTY),
         lambda f: f.destination.mount.name != "btrfs",
         "The filesystem {f.destination.mount.name} (device {f.destination.device}) has no such operation: it "
-        "answered {f.name} to {f.path}.",
-        "Keep both files on one btrfs, or on one XFS made with reflink=1.",
+        "answered {f.name} to {f.path}.{f.lack.why}",
+        "{f.lack.remedy}",
     ),
     _Rule(
         _EINVAL,

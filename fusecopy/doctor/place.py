@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from fusecopy.copying import calls
+from fusecopy.copying import calls, filesystems
 from fusecopy.copying._native import lib
 from fusecopy.copying.backing import Backing, measure, unnamed
 from fusecopy.copying.sharing import shared_bytes
@@ -26,7 +26,7 @@ def examine(directory: str) -> list[Finding]:
     try:
         return [
             _filesystem(fd, backing),
-            _reflink(backing),
+            _reflink(fd, backing),
             *([_alignment(fd, backing.block_size)] if backing.reflink else []),
             _copy_file_range(fd, backing.block_size),
             _dedupe(fd, backing.block_size),
@@ -54,7 +54,9 @@ def _files(directory: int, block: int, *contents: bytes) -> Iterator[list[int]]:
 
 
 def _filesystem(directory: int, backing: Backing) -> Finding:
-    found = f"{backing.filesystem}, blocks of {backing.block_size}"
+    found = backing.filesystem
+    if calls.gives_places(directory):
+        found += f", blocks of {backing.block_size}"
     try:
         nocow = bool(calls.inode_flags(directory) & lib.FS_NOCOW_FL)
     except OSError:
@@ -66,10 +68,10 @@ def _filesystem(directory: int, backing: Backing) -> Finding:
     return Finding("filesystem", State.OK, found, meaning)
 
 
-def _reflink(backing: Backing) -> Finding:
+def _reflink(directory: int, backing: Backing) -> Finding:
     if backing.reflink:
         return Finding("reflink", State.OK, "FICLONERANGE works", "copies can share extents")
-    if backing.filesystem.startswith("fuse"):
+    if filesystems.mount_of(directory).is_fuse:
         meaning = "on FUSE always; try the backing"
         return Finding("reflink", State.MISSING, "FICLONERANGE is refused", meaning)
     return Finding("reflink", State.MISSING, "FICLONERANGE is refused", "copies write again")
@@ -103,6 +105,9 @@ def _copy_file_range(directory: int, block: int) -> Finding:
             meaning = "programs fall back to reading and writing"
             return Finding("copy_file_range", State.MISSING, refused(error), meaning)
         sharing = shared_bytes(one, 0, other, 0, copied, equal=True)
+    if filesystems.mount_of(directory).is_fuse:
+        meaning = "its server copies or the kernel splices"
+        return Finding("copy_file_range", State.LIMITED, "works", meaning)
     if sharing.unprovable:
         return Finding("copy_file_range", State.LIMITED, "works", "whether it shares is unprovable here")
     if sharing.shared == copied:

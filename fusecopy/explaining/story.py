@@ -78,9 +78,9 @@ def _attempts(copy: Copy, evidence: Evidence) -> Iterator[str]:
 
 
 def _result(attempt: Attempt, rule: Refusal | None, cause: str | None) -> str:
-    if attempt.carried == attempt.length:
-        return "copied all"
     reason = attempt.reason
+    if attempt.carried == attempt.length:
+        return f"copied all, {reason}" if reason else "copied all"
     if rule and not reason:
         reason = "for the cause below" if rule.cause == cause else f"by what the files are now: {rule.cause}"
     count = f"copied {attempt.carried}" if attempt.carried else "copied nothing"

@@ -96,11 +96,13 @@ class Guest:
         )  # fmt: skip
 
     def _pack_tree(self) -> None:
-        """What a guest unpacks over its image: the clone as built."""
+        """What a guest unpacks over its image: the clone as built. A guest that runs keeps the old one."""
+        new = self.tree.with_suffix(".new")
         run(
             "tar", "-C", self._root, "--exclude=.venv/[!s]*", "--exclude=build", "--exclude=__pycache__",
-            "-cf", self.tree, TREE.lstrip("/"),
+            "-cf", new, TREE.lstrip("/"),
         )  # fmt: skip
+        new.rename(self.tree)
 
     def _installed(self) -> str:
         """Names what the image has to have: Debian's packages, and Python's."""

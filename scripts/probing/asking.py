@@ -32,7 +32,7 @@ def ask(place: Place, section: str, probe: Probe) -> Found:
         ground = place.ground(probe.filesystem, *probe.options)
         other = place.ground(probe.filesystem, *probe.elsewhere) if probe.elsewhere else ground
     except FusecopyError as error:
-        return Found(section, probe.name, probe.asked, f"no mount: {' '.join(str(error).split())}")
+        return Found(section, probe.name, probe.asked, f"no mount: {error.message}")
     if probe.before:
         probe.before(ground, probe.name)
     for words in probe.policy:

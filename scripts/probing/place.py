@@ -66,8 +66,8 @@ class Place:
             try:
                 self._grounds[key] = self._mounted(kind, options, f"{kind}-{len(self._grounds)}")
             except FusecopyError as error:
-                said = str(error).removeprefix("fusecopy: ").replace(f"{self._scratch}/", "")
-                self._grounds[key] = FusecopyError(said)
+                said, *_ = error.message.removeprefix("fusecopy: ").splitlines()
+                self._grounds[key] = FusecopyError(said.replace(f"{self._scratch}/", ""))
         found = self._grounds[key]
         if isinstance(found, FusecopyError):
             raise found
