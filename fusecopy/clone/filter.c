@@ -187,15 +187,9 @@ static int install_copies(unsigned long flags)
 	return install(code, count, flags);
 }
 
-/* It sets no_new_privs, without which a filter would need CAP_SYS_ADMIN; who has that, and whose calls are noted
- * only, may go on to start set-user-ID programs. SPEC_ALLOW, because this is no sandbox: kernels before 5.16
- * would slow the whole program down. WAIT_KILLABLE_RECV (Linux 5.19): a signal that is not fatal must not
- * interrupt, and repeat, a clone that is being made. */
-int fusecopy_listen(int what)
+int fusecopy_notification_bytes(void)
 {
-	unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 	struct seccomp_notif_sizes sizes;
-	int listener;
 
 	if (!NATIVE_ARCH)
 		return -EOPNOTSUPP;
@@ -204,6 +198,20 @@ int fusecopy_listen(int what)
 	if (sizes.seccomp_notif != sizeof(struct seccomp_notif) ||
 	    sizes.seccomp_notif_resp != sizeof(struct seccomp_notif_resp))
 		return -EOPNOTSUPP;
+	return sizes.seccomp_notif;
+}
+
+/* It sets no_new_privs, without which a filter would need CAP_SYS_ADMIN; who has that, and whose calls are noted
+ * only, may go on to start set-user-ID programs. SPEC_ALLOW, because this is no sandbox: kernels before 5.16
+ * would slow the whole program down. WAIT_KILLABLE_RECV (Linux 5.19): a signal that is not fatal must not
+ * interrupt, and repeat, a clone that is being made. */
+int fusecopy_listen(int what)
+{
+	unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+	int listener = fusecopy_notification_bytes();
+
+	if (listener < 0)
+		return listener;
 	if (what == FUSECOPY_COPIES) {
 		listener = install_copies(flags);
 		if (listener != -EACCES)

@@ -32,6 +32,10 @@ struct fusecopy_row {
 	int bytes; /* of an offset in memory */
 };
 
+/* The size of a notification here, which installs nothing, or -errno: -EOPNOTSUPP where there is no filter for this
+ * machine, or its kernel's notifications are not those that we were built with. */
+int fusecopy_notification_bytes(void);
+
 /* Install a filter for this process and all it will start, and return its listener or -errno. -EBUSY where a
  * supervisor is there already. */
 int fusecopy_listen(int what);

@@ -1,5 +1,6 @@
 """The filter and its notifications: what seccomp_unotify(2) describes."""
 
+import os
 import select
 from dataclasses import dataclass
 
@@ -27,6 +28,14 @@ class Notification:
 
 class NotServed(Exception):  # noqa: N818 (no error: the kernel has the right answer)
     """The kernel's own answer is the right one."""
+
+
+def notification_bytes() -> int:
+    """The size of a notification. Asking installs nothing. Raises OSError where no call can be served."""
+    size: int = lib.fusecopy_notification_bytes()
+    if size < 0:
+        raise OSError(-size, os.strerror(-size))
+    return size
 
 
 class Listener:

@@ -30,7 +30,7 @@
 #endif
 
 #define TO_THE_END (UINT64_MAX >> 1)
-#define PAGE (4096)
+#define PAGE (4096) /* or larger: what lies in 4096 lies in one of 64 KiB, too */
 #define UNMOUNT_SECONDS (2)
 #define MOST_AHEAD (4096)
 

@@ -1,5 +1,6 @@
 """The scenarios: one for each claim about how Linux copies, shown on the running kernel."""
 
+import resource
 import shutil
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +13,7 @@ DATA = "data"
 
 DATA_BYTES = 8 << 20
 
-PIPE_BYTES = 16 * 4096
+PIPE_BYTES = 16 * resource.getpagesize()
 """A pipe's capacity: 16 pages (pipe(7)); the size of the chunks that the kernel splices."""
 
 

@@ -1,12 +1,10 @@
 """What watching copies needs: tracepoints, /proc/PID/syscall, seccomp user notification, and coreutils."""
 
-import ctypes
 import os
-import platform
-import sys
 from pathlib import Path
 
 from fusecopy import mounts
+from fusecopy.clone.listener import notification_bytes
 from fusecopy.doctor.findings import Finding, State, output, refused, version
 
 TRACEFS = Path("/sys/kernel/tracing")
@@ -18,9 +16,6 @@ SYSCALL_EVENTS = tuple(
     for call in ("copy_file_range", "ioctl", "sendfile64", "splice")
     for when in ("enter", "exit")
 )
-
-SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
-SECCOMP_GET_NOTIF_SIZES = 3
 
 REFLINK_IS_AUTO = (9, 0)
 """From here on cp asks for a reflink without being told to (coreutils NEWS)."""
@@ -82,17 +77,12 @@ def _yama() -> str:
 
 
 def _seccomp() -> Finding:
-    """seccomp(SECCOMP_GET_NOTIF_SIZES) asks for the sizes of the notifications and changes nothing."""
-    name, meaning = "seccomp notify", "FICLONE can be served"
-    number = SYS_SECCOMP.get(platform.machine())
-    if number is None or sys.maxsize < 1 << 32:
-        return Finding(name, State.UNKNOWN, platform.machine(), "not known on this architecture")
-    sizes = (ctypes.c_uint16 * 3)()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(number, SECCOMP_GET_NOTIF_SIZES, 0, sizes):
-        code = ctypes.get_errno()
-        return Finding(name, State.MISSING, refused(OSError(code, "")), "FICLONE stays refused")
-    return Finding(name, State.OK, f"notifications of {sizes[0]} bytes", meaning)
+    name = "seccomp notify"
+    try:
+        size = notification_bytes()
+    except OSError as error:
+        return Finding(name, State.MISSING, refused(error), "FICLONE stays refused")
+    return Finding(name, State.OK, f"notifications of {size} bytes", "FICLONE can be served")
 
 
 def cp(about: str, usage: str) -> Finding:

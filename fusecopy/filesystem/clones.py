@@ -25,7 +25,8 @@ from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.peers import Door, OfferedSource, fetched
 from fusecopy.ioctls import EXTENTS, MAPPED, SERVER_BYTES, Asked, CloneReply, CloneRequest, Offer
-from fusecopy.observe.caller import Caller, file_size_limit, in_ioctl
+from fusecopy.native.drivers import in_ioctl
+from fusecopy.observe.caller import Caller, file_size_limit
 from fusecopy.reporting.reports import Reporter
 from fusecopy.serving import IoctlContext
 

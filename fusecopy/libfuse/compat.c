@@ -1,7 +1,8 @@
 /*
- * What libfuse has no words for: flags in the reply to INIT. It is amended on its way to the kernel, by the session's
- * own hook for writing replies (fuse_session_custom_io). A libfuse before 3.17 does not know passthrough, and one from
- * 3.18 on agrees to io_uring only with rings of its own.
+ * What libfuse has no words for: flags in the reply to INIT. It is amended on its way to the kernel: libfuse writes it
+ * to a socket that stands in for the device. (Its own hook for that, fuse_session_custom_io, is left out of Debian's
+ * libfuse 3.18.) A libfuse before 3.17 does not know passthrough, and one from 3.18 on agrees to io_uring only with
+ * rings of its own.
  */
 
 #include "compat.h"
@@ -11,7 +12,9 @@
 #include "uring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -27,7 +30,6 @@ struct backing_map {
 
 static int device;
 static int amends;
-static uint64_t init_unique;
 static uint32_t kernel_flags, kernel_flags2;
 
 /* ---- backing files ----------------------------------------------------------------------------------- */
@@ -60,7 +62,6 @@ void fusecopy_see_init(const struct fuse_in_header *in)
 {
 	const struct fuse_init_in *init = (const struct fuse_init_in *)(in + 1);
 
-	init_unique = in->unique;
 	kernel_flags = init->flags;
 	if (in->len >= sizeof(*in) + sizeof(*init) && init->flags & FUSE_INIT_EXT)
 		kernel_flags2 = init->flags2;
@@ -111,34 +112,46 @@ static void amend(struct fuse_init_out *init)
 
 #endif
 
-static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+/* What libfuse has just written to the socket goes on to the kernel. */
+static void pass_on(int socket)
 {
-	const struct fuse_out_header *out = iov[0].iov_base;
-	const int is_init = count == 2 && out->error == 0 && out->unique == init_unique;
-	ssize_t written;
+	union {
+		struct fuse_out_header header;
+		char bytes[sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out)];
+	} reply;
+	struct fuse_init_out *init = (struct fuse_init_out *)(&reply.header + 1);
+	ssize_t size = read(socket, &reply, sizeof(reply));
 
-	(void)userdata;
-	if (is_init) {
-		amend(iov[1].iov_base);
-		fusecopy_uring_agree(kernel_flags2, iov[1].iov_base);
+	if (size == sizeof(reply) && reply.header.error == 0) {
+		amend(init);
+		fusecopy_uring_agree(kernel_flags2, init);
 	}
-	written = writev(fd, iov, count);
-	if (is_init && written > 0)
-		fusecopy_uring_begin(fd);
-	return written;
+	if (size > 0 && write(device, &reply, size) > 0 && reply.header.error == 0)
+		fusecopy_uring_begin(device);
 }
 
-static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
+/* The device's number is a socket's meanwhile. Whoever waits for a request, which none can come before this answer,
+ * may wait for the socket; it is woken when the other end is closed. */
+void fusecopy_answer_init(struct fuse_session *se, const struct fuse_buf *buf, fusecopy_process *process)
 {
-	(void)userdata;
-	return read(fd, buf, size);
+	int kept = fcntl(device, F_DUPFD_CLOEXEC, 0), ends[2];
+
+	amends = kept >= 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0;
+	if (!amends) {
+		process(se, buf);
+	} else {
+		dup3(ends[0], device, O_CLOEXEC);
+		close(ends[0]);
+		process(se, buf);
+		dup3(kept, device, O_CLOEXEC);
+		pass_on(ends[1]);
+		close(ends[1]);
+	}
+	if (kept >= 0)
+		close(kept);
 }
 
-/* A libfuse may refuse the hook; then the kernel is told nothing of this. */
-void fusecopy_amend_init(struct fuse_session *se, int fd)
+void fusecopy_set_device(int fd)
 {
-	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
-
 	device = fd;
-	amends = fuse_session_custom_io(se, &io, fd) == 0;
 }

@@ -4,15 +4,21 @@
 #define FUSECOPY_COMPAT_H
 
 struct iovec;
+struct fuse_buf;
 struct fuse_session;
 struct fuse_conn_info;
 struct fuse_in_header;
 struct fusecopy_connection;
 
-/* The kernel's INIT, before libfuse answers it; what its answer is to ask for; the session to amend it in. */
+/* fuse_session_process_buf */
+typedef void fusecopy_process(struct fuse_session *, const struct fuse_buf *);
+
+void fusecopy_set_device(int fd);
+
+/* The kernel's INIT, before libfuse answers it; what its answer is to ask for; have it answered, and amend that. */
 void fusecopy_see_init(const struct fuse_in_header *in);
 void fusecopy_want(struct fuse_conn_info *conn, struct fusecopy_connection *connection);
-void fusecopy_amend_init(struct fuse_session *se, int fd);
+void fusecopy_answer_init(struct fuse_session *se, const struct fuse_buf *buf, fusecopy_process *process);
 
 /* Have the kernel know a file of the backing, or forget it; a number, or a negative errno. */
 int fusecopy_backing_open(int fd);

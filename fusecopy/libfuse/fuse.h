@@ -9,7 +9,7 @@
 #include <linux/fuse.h>
 
 #if FUSE_MAJOR_VERSION != 3 || FUSE_MINOR_VERSION < 13
-#error "fusecopy needs libfuse 3.13 (fuse_session_custom_io) or later of the 3.x series"
+#error "fusecopy needs libfuse 3.13 or later of the 3.x series"
 #endif
 
 /* Linux 6.18 asks for copies by this first; the same request as COPY_FILE_RANGE, the reply is one u64. */

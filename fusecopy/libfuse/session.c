@@ -160,7 +160,7 @@ int fuse_session_fd(struct fuse_session *se)
 
 	session = se;
 	fcntl(fd, F_SETFL, O_NONBLOCK);
-	fusecopy_amend_init(se, fd);
+	fusecopy_set_device(fd);
 	device = fd;
 	return fusecopy_begin_handing_over();
 }
@@ -173,13 +173,16 @@ int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
 
 void fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *buf)
 {
-	void (*call)(struct fuse_session *, const struct fuse_buf *) = real("fuse_session_process_buf", "FUSE_3.0");
+	fusecopy_process *call = real("fuse_session_process_buf", "FUSE_3.0");
 	const struct fuse_in_header *in = buf->mem;
 
 	fusecopy_count(in->opcode);
-	if (in->opcode == FUSE_INIT)
+	if (in->opcode == FUSE_INIT) {
 		fusecopy_see_init(in);
-	call(se, buf);
+		fusecopy_answer_init(se, buf, call);
+	} else {
+		call(se, buf);
+	}
 }
 
 #pragma GCC visibility pop

@@ -13,9 +13,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-
-/* What the kernel's splice between two files moves at a time: 16 pages of its private pipe. */
-#define PIPE_BYTES 65536
+#include <unistd.h>
 
 /* A flow is looked at again when the size of its requests changes, but no more often than this; and whenever there are
  * twice as many. */
@@ -138,6 +136,16 @@ static void add(struct fusecopy_moved *moved, int64_t off, int64_t result)
 	moved->bytes += result;
 }
 
+/* What the kernel's splice between two files moves at a time: the 16 pages of its private pipe (PIPE_DEF_BUFFERS). */
+static size_t pipe_bytes(void)
+{
+	static size_t bytes; /* unlocked: every thread would store the same */
+
+	if (bytes == 0)
+		bytes = 16 * (size_t)sysconf(_SC_PAGESIZE);
+	return bytes;
+}
+
 /* Under the lock: remember what the next WRITE is to be compared with. */
 static void see_size(struct fusecopy_client *client, size_t size)
 {
@@ -156,7 +164,7 @@ void fusecopy_count_moved(const struct fusecopy_request *request, int64_t result
 	if (client) {
 		moved = moved_of(client, request);
 		moved->requests++;
-		moved->pipe_requests += size == PIPE_BYTES;
+		moved->pipe_requests += size == pipe_bytes();
 		moved->last_ns = fusecopy_now_ns();
 		if (moved->first_ns == 0)
 			moved->first_ns = moved->last_ns;

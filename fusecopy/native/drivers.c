@@ -61,6 +61,20 @@ static int read_text(pid_t thread, const char *name, char *text, size_t size)
 	return length < 0 ? (int)length : 0;
 }
 
+/* Of 32-bit programs on x86-64 and arm64. */
+#define COMPAT_IOCTL 54
+
+int fusecopy_in_ioctl(pid_t thread)
+{
+	char text[512], *end;
+	long number;
+
+	if (thread <= 0 || read_text(thread, "syscall", text, sizeof(text)) != 0)
+		return 0;
+	number = strtol(text, &end, 10);
+	return end != text && (number == SYS_ioctl || number == COMPAT_IOCTL);
+}
+
 /* The PF_ flags of a thread; 0 where they are not known. The name before them may have any character. */
 static unsigned long flags_of(pid_t thread)
 {

@@ -62,6 +62,11 @@ def look(thread: int) -> Driver:
     return Driver(_NAMES[driver.kind], _named(driver), driver.kind == lib.FUSECOPY_HIDDEN)
 
 
+def in_ioctl(thread: int) -> bool:
+    """Whether a thread is seen to wait in ioctl(2), which wants the rights of ptrace(2)."""
+    return bool(lib.fusecopy_in_ioctl(thread))
+
+
 def behind(thread: int, descriptor: int) -> Named | None:
     """The regular file behind a thread's descriptor; None where it is closed, is none, or may not be seen."""
     driver = ffi.new("struct fusecopy_driver *")

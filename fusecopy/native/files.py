@@ -20,7 +20,7 @@ class Moved:
         bytes: what was read or written; what failed moved nothing.
         low, high: the range of the file that these lie in; equal where there are none.
         first_ns, last_ns: CLOCK_MONOTONIC of the first request and of the last answer.
-        pipe_requests: those of 64 KiB, as the kernel's splice between two files makes them.
+        pipe_requests: those of 16 pages, as the kernel's splice between two files makes them.
         error: errno of the last request, 0 where it succeeded.
     """
 

@@ -23,7 +23,7 @@ struct fusecopy_moved {
 	int64_t high;
 	int64_t first_ns;
 	int64_t last_ns;
-	uint64_t pipe_requests; /* those of 64 KiB, the kernel's own pipe */
+	uint64_t pipe_requests; /* those of 16 pages, the kernel's own pipe */
 	int error;		/* of the last one */
 };
 

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 
 FILE_SIZE = b"Max file size"
 
-IOCTL = (b"16 ", b"54 ")
-"""ioctl(2), likewise, and that of 32-bit programs."""
-
-
 COMMAND_BYTES = 4096
 
 
@@ -39,15 +35,6 @@ class Caller:
     group: int = 0
     exe: str = ""
     args: str = ""
-
-
-def in_ioctl(thread: int) -> bool:
-    """Whether a thread is seen to wait in ioctl(2), which wants the rights of ptrace(2)."""
-    try:
-        with open(f"/proc/{thread}/syscall", "rb") as syscall:
-            return syscall.read().startswith(IOCTL)
-    except OSError:
-        return False
 
 
 def command_line(thread: int) -> list[bytes]:

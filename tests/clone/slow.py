@@ -13,7 +13,7 @@ from pathlib import Path
 
 FICLONE = 0x40049409
 THREADS = 8
-IN_IOCTL = "16 "
+IN_IOCTL = ("16 ", "29 ")
 SECONDS = 20
 
 
