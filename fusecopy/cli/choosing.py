@@ -1,23 +1,12 @@
-"""Sizes and times as people write them on the command line."""
+"""Times as people write them on the command line."""
 
 import re
 from datetime import datetime, timedelta
 
 from fusecopy.errors import UsageError
 
-SIZE = re.compile(r"(\d{1,15})([KMGTP]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
 AGO = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-UNITS = "KMGTP"
-
-
-def bytes_of(text: str) -> int:
-    """A size, as 4096, 64K or 1M; units are powers of 1024. Raises UsageError."""
-    found = SIZE.fullmatch(text)
-    if not found:
-        raise UsageError(f"{text} is no size", "Give bytes, as 4096, 64K or 1M.")
-    power = UNITS.index(found[2].upper()) + 1 if found[2] else 0
-    return int(found[1]) << 10 * power
 
 
 def moment(text: str) -> datetime:

@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "measure what a directory and this machine can do",
     "expect": "run a command and judge its copies, in a mount or not",
     "explain": "tell the whole story of one copy",
+    "faults": "list the faults that copies can be made to meet",
     "hook": "have one's own shell serve cp --reflink in mounts",
     "list": "list the mounts of fusecopy",
     "log": "show what became of each copy",

@@ -7,6 +7,7 @@ import click
 from fusecopy import asking
 from fusecopy.cli.arguments import NAME, no_answer, served
 from fusecopy.errors import FusecopyError, UsageError
+from fusecopy.filesystem.policy import parse
 from fusecopy.terminal import say
 
 
@@ -17,8 +18,11 @@ def command(mountpoint: str, words: tuple[str, ...]) -> None:
     """Show the policy of MOUNTPOINT, or change it by WORDS.
 
     Words: paths=reflink,splice,... (the ladder), strict, nostrict, decline=eopnotsupp|enosys|exdev,
-    refuse=ERRNO, an empty value to take one back, default. The owner of the mount and root may change it.
+    refuse=ERRNO, fault=NAME[,every=N][,call=N][,after=SIZE][,program=GLOB][,path=GLOB], an empty value to
+    take one back, default. `fusecopy faults` lists the faults; each word fault= adds one. The owner of the
+    mount and root may change it.
     """
+    parse(" ".join(words))  # says of each word what is wrong with it
     mount = served(mountpoint)
     try:
         if words:
@@ -31,7 +35,8 @@ def command(mountpoint: str, words: tuple[str, ...]) -> None:
 def _failure(mountpoint: str, words: tuple[str, ...], error: OSError) -> FusecopyError:
     if error.errno == errno.EINVAL:
         return UsageError(
-            f"{' '.join(words)!r} is not a policy, or contradicts the mount's", "see fusecopy policy --help"
+            f"{' '.join(words)!r} contradicts the mount's policy",
+            "Take that back first: see fusecopy policy --help.",
         )
     if error.errno == errno.EPERM:
         return FusecopyError(

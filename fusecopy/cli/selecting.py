@@ -6,10 +6,11 @@ from typing import Any, get_args
 
 import click
 
-from fusecopy.cli.choosing import bytes_of, moment
+from fusecopy.cli.choosing import moment
 from fusecopy.dispatch.records import Dispatch
 from fusecopy.dispatch.selection import Selection
 from fusecopy.errors import UsageError
+from fusecopy.sizes import bytes_of
 
 DISPATCHES = get_args(Dispatch)
 

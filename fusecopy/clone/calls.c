@@ -33,9 +33,8 @@ int fusecopy_receive(int listener, struct fusecopy_call *call)
 		return -errno;
 	call->id = notification.id;
 	call->thread = notification.pid;
-	call->fd = notification.data.args[0];
-	call->command = notification.data.args[1];
-	call->argument = notification.data.args[2];
+	call->number = notification.data.nr;
+	memcpy(call->given, notification.data.args, sizeof(call->given));
 	return 0;
 }
 
@@ -44,22 +43,25 @@ int fusecopy_valid(int listener, uint64_t id)
 	return result(ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id));
 }
 
-static int respond(int listener, uint64_t id, int error, uint32_t flags)
+static int respond(int listener, struct seccomp_notif_resp response)
 {
-	struct seccomp_notif_resp response = { .id = id, .error = -error, .flags = flags };
-
 	return result(ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response));
 }
 
-int fusecopy_answer(int listener, uint64_t id, int error)
+int fusecopy_refuse(int listener, uint64_t id, int error)
 {
-	return respond(listener, id, error, 0);
+	return respond(listener, (struct seccomp_notif_resp){ .id = id, .error = -error });
+}
+
+int fusecopy_answer(int listener, uint64_t id, int64_t count)
+{
+	return respond(listener, (struct seccomp_notif_resp){ .id = id, .val = count });
 }
 
 /* The kernel carries the call out as if there were no filter, and checks everything itself. */
 int fusecopy_continue(int listener, uint64_t id)
 {
-	return respond(listener, id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+	return respond(listener, (struct seccomp_notif_resp){ .id = id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE });
 }
 
 /* A thread has a pidfd of its own from Linux 6.9 on. Before, the process's serves if the two share their

@@ -8,9 +8,8 @@
 struct fusecopy_call {
 	uint64_t id;
 	int thread;
-	int fd;
-	uint32_t command;
-	uint64_t argument;
+	int number; /* of the system call */
+	uint64_t given[6];
 };
 
 struct fusecopy_taken {
@@ -21,7 +20,8 @@ struct fusecopy_taken {
 
 int fusecopy_receive(int listener, struct fusecopy_call *call);
 int fusecopy_valid(int listener, uint64_t id);
-int fusecopy_answer(int listener, uint64_t id, int error);
+int fusecopy_refuse(int listener, uint64_t id, int error);
+int fusecopy_answer(int listener, uint64_t id, int64_t count);
 int fusecopy_continue(int listener, uint64_t id);
 int fusecopy_pidfd(int thread, int process);
 int fusecopy_take(int pidfd, int fd, struct fusecopy_taken *file);

@@ -19,6 +19,8 @@ TYPE_CHECKING = False  # as in fusecopy.clone.start: a short command has ended b
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from fusecopy.faults.rules import Faults
+
 OWN = {
     signal.SIGABRT,
     signal.SIGBUS,
@@ -37,31 +39,43 @@ TAKEN = signal.valid_signals() - OWN
 ENDED = b"ended"
 
 
-def attend(command: int, listener: int) -> "NoReturn":
+def attend(command: int, listener: int, faults: "Faults | None" = None) -> "NoReturn":
     """Serve a started command until it ends, and end as it did.
 
     Args:
         command: its process.
         listener: negative where another supervisor serves it.
+        faults: what some of its calls are to be answered instead.
     """
     if listener >= 0:
         told = _watch(listener)
-        threading.Thread(target=_serve, args=(listener,), daemon=True).start()
+        threading.Thread(target=_serve, args=(listener, faults), daemon=True).start()
     status = await_end(command)
     if listener >= 0:
         os.write(told, ENDED)
+    if faults:
+        _tell(faults)
     if os.WIFSIGNALED(status):
         _end_by(os.WTERMSIG(status))
     # Without the interpreter's own clean-up: another thread may serve, or be importing what it needs for it.
     os._exit(os.waitstatus_to_exitcode(status))
 
 
-def _serve(listener: int) -> None:
+def _tell(faults: "Faults") -> None:
+    """How often each fault was met: one that never was tests nothing."""
+    from fusecopy.terminal import say
+
+    for rule, met, struck in faults.counts():
+        calls = "call" if met == 1 else "calls"
+        say(f"fusecopy: fault {rule}: {struck} of {met} {calls} of {rule.fault.call}", sys.stderr)
+
+
+def _serve(listener: int, faults: "Faults | None") -> None:
     """Imported here, because the command runs already, and may have ended before that is done."""
     from fusecopy.clone.listener import Listener
     from fusecopy.clone.supervisor import Supervisor
 
-    Supervisor(Listener(listener)).serve()
+    Supervisor(Listener(listener), faults).serve()
 
 
 def _watch(listener: int) -> int:

@@ -111,6 +111,31 @@ static int install(struct sock_filter *code, size_t length, unsigned long flags)
 	return listener;
 }
 
+/* As below, and of the machine's own programs the calls that the catalogue has faults of. */
+static int install_faults(unsigned long flags)
+{
+	static struct sock_filter code[] = {
+		LOAD(arch),
+		IF(NATIVE_ARCH, 3, 0),
+		IF(COMPAT_ARCH, 0, 10),
+		LOAD(nr),
+		IF(COMPAT_IOCTL, 4, 8),
+		LOAD(nr),
+		IF(SYS_copy_file_range, 7, 0),
+		IF(SYS_sendfile, 6, 0),
+		IF(SYS_ioctl, 0, 4),
+		LOAD(args[1]),
+		IF(FICLONE, 3, 0),
+		IF(FICLONERANGE, 2, 0),
+		IF(FIDEDUPERANGE, 1, 0),
+		IF(FS_IOC_FIEMAP, 0, 1),
+		NOTIFY,
+		LET_GO,
+	};
+
+	return install(code, sizeof(code) / sizeof(code[0]), flags);
+}
+
 static int install_ioctls(unsigned long flags)
 {
 	/* The architecture and the number come first: calls that these decide the kernel lets through without
@@ -219,5 +244,12 @@ int fusecopy_listen(int what)
 	}
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	return what == FUSECOPY_COPIES ? install_copies(flags) : install_ioctls(flags);
+	switch (what) {
+	case FUSECOPY_COPIES:
+		return install_copies(flags);
+	case FUSECOPY_FAULTS:
+		return install_faults(flags);
+	default:
+		return install_ioctls(flags);
+	}
 }

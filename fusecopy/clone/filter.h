@@ -4,10 +4,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Which calls wait for a supervisor: the four ioctls that it serves, or the calls that copies are made of, which
- * it notes and lets go on. */
+/* Which calls wait for a supervisor: the four ioctls that it serves; the calls that copies are made of, which
+ * it notes and lets go on; or those ioctls, and the calls that faults are asked for of. */
 #define FUSECOPY_IOCTLS (0)
 #define FUSECOPY_COPIES (1)
+#define FUSECOPY_FAULTS (2)
 
 /* What a call of the second kind does. */
 #define FUSECOPY_FICLONE (1)

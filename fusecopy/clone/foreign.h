@@ -7,6 +7,7 @@
 
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <sys/syscall.h>
 
 /* FIEMAP_MAX_EXTENTS of fs/ioctl.c. */
 #define MOST_EXTENTS (UINT32_MAX / sizeof(struct fiemap_extent))

@@ -6,24 +6,40 @@ from dataclasses import dataclass
 
 from fusecopy.clone._native import ffi, lib
 
+_INT = 0xFFFFFFFF
+"""The kernel takes the low half of an argument that is an int."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """An ioctl that a thread waits for.
+    """A call that a thread waits for.
 
     Attributes:
         id: of the notification.
         thread: who calls, as a number of our pid namespace.
-        fd: the descriptor's number there.
-        command: one of the four.
-        argument: an address there, or for FICLONE a descriptor's number.
+        number: of the system call; of an ioctl that of its own architecture.
+        given: its arguments.
     """
 
     id: int
     thread: int
-    fd: int
-    command: int
-    argument: int
+    number: int
+    given: tuple[int, ...]
+
+    @property
+    def fd(self) -> int:
+        """Of an ioctl: the descriptor's number there."""
+        return self.given[0] & _INT
+
+    @property
+    def command(self) -> int:
+        """Of an ioctl: one of the four."""
+        return self.given[1] & _INT
+
+    @property
+    def argument(self) -> int:
+        """Of an ioctl: an address there, or for FICLONE a descriptor's number."""
+        return self.given[2]
 
 
 class NotServed(Exception):  # noqa: N818 (no error: the kernel has the right answer)
@@ -50,7 +66,7 @@ class Listener:
         while True:
             result: int = lib.fusecopy_receive(self._fd, call)
             if result == 0:
-                return Notification(call.id, call.thread, call.fd, call.command, call.argument)
+                return Notification(call.id, call.thread, call.number, tuple(call.given))
             if self._abandoned():
                 return None
 
@@ -58,9 +74,13 @@ class Listener:
         """Whether its thread still waits; what was opened of it by its number before is then its own."""
         return bool(lib.fusecopy_valid(self._fd, call.id) == 0)
 
-    def answer(self, call: Notification, code: int) -> None:
-        """Let the call return -1 with this errno, or 0. To a thread that was killed nothing is said."""
-        lib.fusecopy_answer(self._fd, call.id, code)
+    def refuse(self, call: Notification, code: int) -> None:
+        """Let the call return -1 with this errno. To a thread that was killed nothing is said."""
+        lib.fusecopy_refuse(self._fd, call.id, code)
+
+    def answer(self, call: Notification, count: int) -> None:
+        """Let the call return this."""
+        lib.fusecopy_answer(self._fd, call.id, count)
 
     def leave_to_kernel(self, call: Notification) -> None:
         """Let the kernel carry it out, with all its checks."""

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable
 
+from fusecopy.clone import faulty
 from fusecopy.clone._native import lib
 from fusecopy.clone.ficlone import ficlone, ficlonerange
 from fusecopy.clone.fidedupe import fidedupe
@@ -17,6 +18,7 @@ from fusecopy.clone.fiemap import fiemap
 from fusecopy.clone.files import Devices
 from fusecopy.clone.listener import Listener, Notification, NotServed
 from fusecopy.clone.pinned import PinnedThread, pinned
+from fusecopy.faults.rules import Faults
 
 WAITING = 4
 """Threads that may wait for a call at the same time."""
@@ -30,10 +32,15 @@ SERVICES: dict[int, Callable[[Notification, PinnedThread, Devices], None]] = {
 
 
 class Supervisor:
-    """Serves the calls of one listener."""
+    """Serves the calls of one listener.
 
-    def __init__(self, listener: Listener) -> None:
+    Args:
+        faults: what some of them are to be answered instead.
+    """
+
+    def __init__(self, listener: Listener, faults: Faults | None = None) -> None:
         self._listener = listener
+        self._faults = faults
         self._devices = Devices()
         self._lock = threading.Lock()
         self._waiting = 0
@@ -59,15 +66,26 @@ class Supervisor:
         """Answer a call, whatever happens: its thread waits."""
         try:
             with pinned(self._listener, call) as caller:
-                SERVICES[call.command](call, caller, self._devices)
-            code = 0
+                count = faulty.answer(call, caller, self._faults) if self._faults else None
+                if count is None:
+                    self._service(call)(call, caller, self._devices)
+                    count = 0
+            self._listener.answer(call, count)
+            return
         except NotServed:
             self._listener.leave_to_kernel(call)
             return
         except OSError as error:
             code = error.errno or errno.EIO
         except Exception:
-            sys.stderr.write("fusecopy: unexpected error while serving an ioctl; its caller got EIO\n")
+            sys.stderr.write("fusecopy: unexpected error while serving a call; its caller got EIO\n")
             traceback.print_exc()
             code = errno.EIO
-        self._listener.answer(call, code)
+        self._listener.refuse(call, code)
+
+    @staticmethod
+    def _service(call: Notification) -> Callable[[Notification, PinnedThread, Devices], None]:
+        """Raises NotServed for what is here for the sake of a fault only."""
+        if call.number in faulty.CALLS:
+            raise NotServed
+        return SERVICES[call.command]

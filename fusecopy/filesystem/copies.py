@@ -19,6 +19,9 @@ from fusecopy.copying.ladder import HOWS, Ladder, carry
 from fusecopy.copying.records import Attempt, CopyPath, Outcome, Proof, Refusal, Request, Sharing
 from fusecopy.copying.refusal import explain_outcome
 from fusecopy.copying.sharing import prove, shared_bytes
+from fusecopy.faults.catalogue import Delay, Zero
+from fusecopy.faults.rules import Faults, Strike
+from fusecopy.filesystem import faulty
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.control import Announcements
 from fusecopy.filesystem.credentials import Credentials
@@ -42,6 +45,9 @@ CHANGED = "somebody else changed the source or the destination meanwhile"
 STRICT_ERRNO = errnos.EIO
 """What a strict mount answers. EOPNOTSUPP and EXDEV would make the kernel copy by its own splice, and after
 EINVAL, EPERM and their like cp copies by itself (coreutils 9.1, is_CLONENOTSUP)."""
+
+POLL_SECONDS = 0.02
+"""How often it is looked whether the caller of a copy that is held back still waits."""
 
 AT_ONCE = 16
 """Copies carried at the same time; others wait, so that a hundred of them leave room for everybody else."""
@@ -76,6 +82,12 @@ class _Asked:
     outcome: Outcome
     before: int | None
     begun: int
+    struck: Strike | None = None
+
+    @property
+    def told(self) -> int:
+        """The count that the program gets."""
+        return faulty.told(self.struck, self.outcome.copied)
 
 
 class Copies:
@@ -105,12 +117,14 @@ class Copies:
         self._stopping = threading.Event()
         self._room = threading.BoundedSemaphore(AT_ONCE)
         self._deciding = threading.Lock()
+        self._faults = Faults(policy.faults)
         announcements.changed = watching.changed = self._let_clone
         self._let_clone()
 
     def set_policy(self, policy: Policy) -> None:
         """Answer by another policy."""
         self.policy = policy
+        self._faults = Faults(policy.faults)
         self._let_clone()
 
     def _let_clone(self) -> None:
@@ -120,7 +134,7 @@ class Copies:
         with self._deciding:
             policy = self.policy
             reflink_first = policy.strict or policy.paths[0] is CopyPath.REFLINK
-            undecided = policy.decline or policy.refuse or self._announcements
+            undecided = policy.decline or policy.refuse or policy.faults or self._announcements
             serving.allow_clones(self._watching.sees_all and reflink_first and not undecided)
             serving.allow_copies(not policy.strict and policy.paths[:2] == NATIVELY)
 
@@ -144,18 +158,35 @@ class Copies:
         caller = identify(ctx.pid, ctx.uid)
         how = self._announcements.take(destination.inode, ctx.pid)
         request = Request(source.fd, destination.fd, off_in, off_out, length)
+        struck = None
         if not how:
-            self._refuse_or_decline(caller, source, destination, request, ctx.pid, begun)
+            struck = faulty.strike(self._faults, caller.comm, source, destination, off_out, length)
+            self._refuse_or_decline(caller, source, destination, request, ctx.pid, begun, struck)
+            request = request._replace(length=faulty.shortened(struck, length))
         plan = _plan(self.policy, how)
         before = shared_before(request)
-        with self._room:
-            outcome = self._carry(request, plan.ladder, ctx)
-        asked = _Asked(caller, plan.asked, source, destination, request, outcome, before, begun)
+        outcome = self._carry_unless(struck, request, plan.ladder, ctx)
+        asked = _Asked(caller, plan.asked, source, destination, request, outcome, before, begun, struck)
         if outcome.copied or _at_end(outcome):
             self._answered(asked, ctx)
-            return outcome.copied
+            return asked.told
         self._fail(plan, _carried(asked), source, destination, ctx.pid)
         raise AssertionError("unreachable")
+
+    def _carry_unless(
+        self, struck: Strike | None, request: Request, ladder: Ladder, ctx: CopyContext
+    ) -> Outcome:
+        """Carry it, unless a fault has the source end before that; late, if a fault has it so."""
+        effect = struck.effect if struck else None
+        if isinstance(effect, Zero):
+            return Outcome((), 0, 0, complete=True)
+        if isinstance(effect, Delay):
+            until = time.monotonic() + effect.seconds
+            while time.monotonic() < until and not self._stopping.wait(POLL_SECONDS):
+                if ctx.interrupted():
+                    break
+        with self._room:
+            return self._carry(request, ladder, ctx)
 
     def _carry(self, request: Request, ladder: Ladder, ctx: CopyContext) -> Outcome:
         def once() -> Outcome:
@@ -192,7 +223,7 @@ class Copies:
                 stack.enter_context(self._files.held(source, destination))
                 range_ = asked.request.offset_out, copied
                 stack.enter_context(serving.proving(source.native, destination.native, *range_))
-                ctx.answer(copied)
+                ctx.answer(asked.told)
             self._done(asked, _carried(asked), source.size())
 
     def _done(self, asked: "_Asked", copy: Carried, size: int) -> None:
@@ -201,7 +232,8 @@ class Copies:
         files = source.inode.number, asked.destination.inode.number
         if copy.copied and self._watching.changed_since(copy.begun_ns, *files):
             copy.sharing = Sharing(0, 0, copy.copied, Proof.CHANGED, CHANGED)
-        copy.refusal = copy.refusal or _cut(source, request.offset_in + request.length, size)
+        end = request.offset_in + request.length
+        copy.refusal = copy.refusal or faulty.cut(asked.struck) or _cut(source, end, size)
         unfinished = not outcome.complete or request.length == LENGTH_LIMIT_47
         self._report(asked.destination, copy, unfinished and outcome.copied > 0)
 
@@ -216,24 +248,20 @@ class Copies:
         request: Request,
         thread: int,
         begun: int,
+        struck: Strike | None,
     ) -> None:
-        """Answer as the policy says without trying: an experiment."""
-        policy = self.policy
-        if not policy.refuse and not policy.decline:
+        """Answer as the policy or a fault says without trying: an experiment."""
+        refusal = faulty.refusal(self.policy, struck)
+        if refusal is None:
             return
-        plan = _plan(policy, "")
-        code = getattr(errnos, policy.refuse) if policy.refuse else DECLINES[policy.decline]
+        plan, code = _plan(self.policy, ""), refusal.errno
         outcome = Outcome((), 0, code, complete=False)
         copy = carried(caller, plan.asked, source.inode.path(), request, outcome, 0, begun)
-        if policy.refuse:
-            cause = f"The mount's policy refuses every copy with {policy.refuse}."
-            copy.refusal = Refusal(code, cause, "fusecopy policy MNT refuse= takes it back.")
-            self._report(destination, copy, False)
-        else:
-            cause = f"The mount's policy declines every copy with {policy.decline.upper()}."
-            remedy = "fusecopy policy MNT decline= takes it back; after ENOSYS only a new mount helps."
-            copy.refusal = Refusal(code, cause, remedy)
+        copy.refusal = refusal
+        if code in DECLINES.values():
             self._accounts.declined(source, destination, thread, _declined(copy, code))
+        else:
+            self._report(destination, copy, False)
         raise OSError(code, os.strerror(code))
 
     def _fail(self, plan: _Plan, copy: Carried, source: OpenFile, destination: OpenFile, thread: int) -> None:

@@ -27,6 +27,7 @@ FOLDERS = (
     "clone",
     "observe",
     "dispatch",
+    "faults",
     "copying",
     "",
 )
