@@ -12,6 +12,17 @@ from fusecopy.errors import FusecopyError, UnmountError, UsageError
 
 FSTYPE = "fuse.fusecopy"
 
+LOCAL = frozenset(
+    [
+        *("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "nilfs2"),
+        *("ntfs3", "overlay", "reiserfs", "squashfs", "udf", "vfat", "xfs", "zfs"),
+        *("cgroup", "cgroup2", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "mqueue"),
+        *("proc", "ramfs", "rootfs", "securityfs", "sysfs", "tmpfs", "tracefs"),
+    ]
+)
+"""Filesystems that the kernel answers for alone. For a file of any other (FUSE, a network's, autofs) it may
+have to ask somebody who does not answer."""
+
 UMOUNT_NOFOLLOW, MNT_DETACH = 8, 2
 """linux/mount.h."""
 
@@ -46,6 +57,16 @@ class Mount:
     flags: frozenset[str] = frozenset()
     owner: tuple[int, int] = (0, 0)
     allow_other: bool = False
+
+    @property
+    def is_fuse(self) -> bool:
+        """Whether a FUSE server, ours or another, serves it."""
+        return self.fstype.partition(".")[0] in ("fuse", "fuseblk")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its files can be looked at without a wait for anybody."""
+        return self.fstype in LOCAL
 
     @property
     def number(self) -> str:
@@ -138,12 +159,12 @@ def on(device: int) -> Mount | None:
 
 
 def resolved(path: str) -> str:
-    """An absolute path without symbolic links. No FUSE mount is looked at or into: its server may not answer.
+    """An absolute path without symbolic links. Only local filesystems are looked at: others may not answer.
 
     Raises:
         UsageError: the path is relative, and the current directory is gone.
     """
-    points = {mount.mountpoint for mount in mounts() if mount.fstype.partition(".")[0] == "fuse"}
+    points = {mount.mountpoint for mount in mounts() if not mount.is_local} - {"/"}  # that we run from
     done, ahead, links = "/", _absolute(path).split("/")[::-1], 0
     while ahead:
         name = ahead.pop()

@@ -33,12 +33,13 @@ def fail(error: "FusecopyError") -> "NoReturn":
 
 
 def _command_to_run(words: list[str]) -> list[str]:
-    """COMMAND of `fusecopy run`; empty where that has options, or anything else is asked for."""
+    """COMMAND of `fusecopy run`; empty where that has options, or a path that is looked at first, or where
+    anything else is asked for."""
     if words[:1] != ["run"]:
         return []
-    if words[1:2] == ["--"]:
-        return words[2:]
-    return [] if words[1:2] and words[1].startswith("-") else words[1:]
+    command = words[2:] if words[1:2] == ["--"] else words[1:]
+    named = bool(command) and "/" not in command[0]
+    return command if named and (words[1] == "--" or not words[1].startswith("-")) else []
 
 
 def _run(command: list[str]) -> "NoReturn":

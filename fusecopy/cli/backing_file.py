@@ -44,7 +44,7 @@ def holding(path: Path, device: int) -> mounts.Mount | None:
     around = [
         mount
         for mount in mounts.mounts()
-        if mount.device == device and _is_fuse(mount) and resolved.is_relative_to(mount.mountpoint)
+        if mount.device == device and mount.is_fuse and resolved.is_relative_to(mount.mountpoint)
     ]
     return max(around, key=lambda mount: len(mount.mountpoint), default=None)
 
@@ -75,10 +75,6 @@ def backing_of(path: Path, mount: mounts.Mount) -> Path:
             " unprovable",
             "Name the file by the mount point that fusecopy was given (fusecopy list).",
         ) from error
-
-
-def _is_fuse(mount: mounts.Mount) -> bool:
-    return mount.fstype in ("fuse", "fuseblk") or mount.fstype.startswith(("fuse.", "fuseblk."))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import click
 import msgspec
 
 from fusecopy import mounts
-from fusecopy.cli.arguments import PATH
+from fusecopy.cli.arguments import PATH, check_answers
 from fusecopy.copying import errnos, ladder, records, refusal
 from fusecopy.copying.sharing import prove, rewritten
 from fusecopy.dispatch.records import Copy
@@ -59,7 +59,10 @@ def command(how: str, quiet: bool, source: Path, destination: Path) -> None:
     shares what DESTINATION holds already, if that is the same. Where reflink or dedupe is refused the
     status is 21, and a destination made for it is removed.
     """
-    target = destination / source.name if destination.is_dir() else destination
+    target = destination
+    if destination.is_dir():
+        target = destination / source.name
+        check_answers(str(target))  # it may be a link, or mounted
     try:
         with _opened(source, target, how) as files:
             done = _carry(files, how, f"{source} -> {target}")

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from fusecopy.cli import log
+from fusecopy.cli.arguments import check_scratch_answers
 from fusecopy.demo.place import Place, mounted, place
 from fusecopy.demo.scenarios import DATA, DATA_BYTES, SCENARIOS
 from fusecopy.demo.stage import Stage
@@ -24,6 +25,7 @@ def command(only: int | None) -> None:
     for each claim about how Linux copies what the dispatch log says. Takes some seconds and leaves nothing
     behind. The status is 1 where something was not seen as it is claimed.
     """
+    check_scratch_answers()
     with place() as where:
         (where.backing / DATA).write_bytes(os.urandom(DATA_BYTES))
         # Extents that are not yet on disk cannot be compared.

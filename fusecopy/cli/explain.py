@@ -10,7 +10,7 @@ import msgspec
 
 from fusecopy import asking, mounts
 from fusecopy.cli import backing_file
-from fusecopy.cli.arguments import PATH
+from fusecopy.cli.arguments import NAME, check_answers
 from fusecopy.cli.finding import find_log
 from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Copy, Flow, Header, decode_path
@@ -25,21 +25,20 @@ WIDTH = 79
 
 
 @click.command()
-@click.argument("target", type=PATH)
+@click.argument("target", type=NAME)
 @click.argument("seq", required=False, type=click.IntRange(min=1))
 @click.option("--log", "is_log", is_flag=True, help="TARGET is a log file.")
-def command(target: Path, seq: int | None, is_log: bool) -> None:
+def command(target: str, seq: int | None, is_log: bool) -> None:
     """Tell the whole story of one copy: what was asked, how it was copied, or what refused it and why.
 
     TARGET is a file in a mount, and the last copy into it is meant; or a mount point or, with --log, a log
     file, and SEQ the number of the copy in the newest mount's log (fusecopy log --json).
     """
-    if seq is not None:
-        copy, backing = _of_log(target if is_log else find_log(target), seq)
-    elif is_log or mounts.at(mounts.resolved(str(target))):
-        raise UsageError(f"{target} has many copies", "Give the number of one: fusecopy explain TARGET SEQ.")
+    if seq is not None and not is_log:
+        copy, backing = _of_log(find_log(target), seq)
     else:
-        copy, backing = _of_file(target)
+        check_answers(target)
+        copy, backing = _of_log(Path(target), seq) if seq is not None else _of_file(Path(target), is_log)
     for line in tell(copy, look_up(copy, backing)):
         for text in _wrapped(line):
             say(text)
@@ -68,8 +67,10 @@ def _of_log(path: Path, seq: int) -> tuple[Copy, Path]:
     )
 
 
-def _of_file(path: Path) -> tuple[Copy, Path]:
-    """The last copy into a file of a mount, and the mount's backing."""
+def _of_file(path: Path, is_log: bool) -> tuple[Copy, Path]:
+    """The last copy into a file of a mount, and its backing. Raises UsageError where several may be meant."""
+    if is_log or (path.is_dir() and mounts.at(mounts.resolved(str(path)))):
+        raise UsageError(f"{path} has many copies", "Give the number of one: fusecopy explain TARGET SEQ.")
     try:
         told, device = asking.within(
             asking.SECONDS,

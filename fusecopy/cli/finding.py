@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fusecopy import asking, mounts, running
+from fusecopy.cli.arguments import check_answers
 from fusecopy.errors import LogError, UsageError
 from fusecopy.terminal import say
 
@@ -13,19 +14,28 @@ FLUSH_SECONDS = 2.0
 """How long a server may take to write what it holds."""
 
 
-def find_log(target: Path | None) -> Path:
+def find_log(target: str | None) -> Path:
     """The log that `target` means: a file itself, or a mount point's. What the server still holds of it is
     written first, where it answers.
 
     Raises:
         UsageError: it is neither, or was not given and there is not exactly one mount.
         LogError: the mount does not tell.
+        MountPointError: the log lies in a mount that does not answer.
     """
-    at = mounts.resolved(str(target)) if target else only_mount(mounts.mounts())
+    log = _log_of(target)
+    check_answers(str(log))
+    return log
+
+
+def _log_of(target: str | None) -> Path:
+    at = mounts.resolved(target) if target else only_mount(mounts.mounts())
     mount = mounts.at(at)
     if mount is None or mount.fstype != mounts.FSTYPE:
-        if target is not None and not os.path.isdir(target):
-            return target
+        if target is not None:
+            check_answers(target)
+            if not os.path.isdir(target):
+                return Path(target)
         raise UsageError(
             f"{at} is not the root of a fusecopy mount that has a log",
             "Name the mount point, or the log file.",

@@ -1,7 +1,5 @@
 """fusecopy list: the mounts of fusecopy."""
 
-import errno
-
 import click
 
 from fusecopy import asking, mounts, running
@@ -38,4 +36,4 @@ def _pid(mount: mounts.Mount) -> str:
     try:
         return asking.attributes(mount, "pid", seconds=SECONDS)[0]
     except OSError as error:
-        return DEAD if error.errno in (errno.ENOTCONN, errno.ECONNABORTED) else UNKNOWN
+        return DEAD if error.errno in asking.GONE else UNKNOWN

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import TypeVar, get_args
 
 import click
 
-from fusecopy.cli.arguments import PATH
+from fusecopy.cli.arguments import NAME
 from fusecopy.cli.finding import find_log
 from fusecopy.cli.selecting import selecting
 from fusecopy.dispatch.reader import Line, batches, line_batches
@@ -31,7 +30,7 @@ T = TypeVar("T")
 
 
 @click.command("log")
-@click.argument("target", required=False, type=PATH)
+@click.argument("target", required=False, type=NAME)
 @click.option(
     "-F",
     "--follow",
@@ -48,7 +47,7 @@ T = TypeVar("T")
 @click.option("-q", "--quiet", is_flag=True, help="No causes and remedies.")
 @click.option("--color", "colour", type=click.Choice(get_args(Colour)), default="auto", show_default=True)
 def command(
-    target: Path | None,
+    target: str | None,
     selection: Selection,
     follow: bool,
     count: int | None,

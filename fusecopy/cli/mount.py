@@ -1,6 +1,5 @@
 """fusecopy mount: serve a directory at a mount point."""
 
-import errno
 import logging
 import os
 import shutil
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusecopy import io_uring, mounts, remounting, running
+from fusecopy import asking, io_uring, mounts, remounting, running
 from fusecopy.cli import inherited, options
-from fusecopy.cli.arguments import NAME
+from fusecopy.cli.arguments import NAME, check_answers
 from fusecopy.cli.daemon import log_to, run_in_background
 from fusecopy.cli.notify import notify
 from fusecopy.dispatch.claim import BusyError, Claim, claim
@@ -190,8 +189,8 @@ def _overlap(one: str, other: str) -> bool:
     if Path(one).is_relative_to(other) or Path(other).is_relative_to(one):
         return True
     there = mounts.of(os.fsencode(one))
-    if there is None or there.fstype.partition(".")[0] == "fuse":
-        return False  # not looked at: its server may not answer
+    if there is None or not there.is_local:
+        return False  # not looked at: it may not answer
     try:
         return os.path.samefile(one, other)
     except OSError:
@@ -269,10 +268,11 @@ def _remount(mountpoint: str, asked: options.Words, own: Given) -> None:
     Raises:
         FusecopyError: there is none of ours, or it cannot be changed.
     """
-    mount = mounts.at(os.path.realpath(mountpoint))
+    mount = mounts.at(mounts.resolved(mountpoint))
     if not mount or mount.fstype != mounts.FSTYPE:
         raise MountPointError(f"{mountpoint}: fusecopy has no mount there", "fusecopy list shows them")
     _check_root("remount", "changing the flags of a mount is for root")
+    check_answers(mountpoint)  # the kernel first has the server write what is in memory
     words = asked.forwarded | (own.keys() & {"nosymfollow"})
     remounting.change(mount, words, whole=True)
 
@@ -338,26 +338,22 @@ def _seconds(text: str) -> float:
 
 def _checked_backing(backing: str) -> str:
     try:
+        check_answers(backing)
         os.scandir(backing).close()
+    except MountPointError as error:
+        raise BackingError(error.message, error.remedy) from error
     except OSError as error:
         raise BackingError(f"{backing}: {error.strerror}", "name an existing directory to serve") from error
     return os.path.realpath(backing)
 
 
 def _checked_mountpoint(mountpoint: str, backing: str, replace: bool) -> str:
-    path = os.path.abspath(mountpoint)
+    _check_living(mountpoint, replace)
     try:
-        os.scandir(path).close()
+        os.scandir(mountpoint).close()
     except OSError as error:
-        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
-            raise MountPointError(f"{mountpoint}: {error.strerror}", "name an existing directory") from error
-        if not replace:
-            raise StaleMountError(
-                f"{mountpoint}: a mount whose server is gone is still there",
-                f"fusecopy umount {mountpoint}, or mount with --replace",
-            ) from error
-        mounts.unmount(path, lazy=True)
-    path = os.path.realpath(path)
+        raise MountPointError(f"{mountpoint}: {error.strerror}", "name an existing directory") from error
+    path = os.path.realpath(mountpoint)
     there = mounts.at(path)
     if there and there.fstype == mounts.FSTYPE:
         raise StaleMountError(
@@ -369,6 +365,34 @@ def _checked_mountpoint(mountpoint: str, backing: str, replace: bool) -> str:
             "choose a mount point outside of it",
         )
     return path
+
+
+def _check_living(mountpoint: str, replace: bool) -> None:
+    """That what is mounted at the mount point answers; with `replace` dead mounts there are taken away.
+
+    Raises:
+        StaleMountError: it does not.
+        MountPointError: the mount point lies in a mount that does not.
+    """
+    try:
+        asking.look(mountpoint)
+    except OSError as error:
+        path = mounts.resolved(mountpoint)
+        if mounts.at(path) is None:
+            check_answers(mountpoint)
+        elif isinstance(error, TimeoutError):
+            raise StaleMountError(
+                f"{mountpoint}: a mount that does not answer is there",
+                f"fusecopy umount --abort {mountpoint} ends it",
+            ) from error
+        elif not replace:
+            raise StaleMountError(
+                f"{mountpoint}: a mount whose server is gone is still there",
+                f"fusecopy umount {mountpoint}, or mount with --replace",
+            ) from error
+        else:
+            mounts.unmount(path, lazy=True)
+            _check_living(mountpoint, replace)
 
 
 def _check_fuse(forwarded: set[str]) -> None:
@@ -440,6 +464,7 @@ def _user_allow_other() -> bool:
 
 
 def _check_log(log: Path, backing: str, mountpoint: str) -> None:
+    check_answers(str(log))
     real = Path(os.path.realpath(log))
     if real.is_relative_to(mountpoint) and backing != mountpoint:
         raise UsageError(

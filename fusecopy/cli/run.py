@@ -2,6 +2,7 @@
 
 import click
 
+from fusecopy.cli.arguments import check_command_answers
 from fusecopy.errors import UsageError
 from fusecopy.faults.rules import WORDS, Faults, parse
 
@@ -36,4 +37,5 @@ def command(rules: tuple[str, ...], words: tuple[str, ...]) -> None:
     faults = Faults(map(parse, rules))
     if not words:
         raise UsageError("no command to run", "fusecopy run cp --reflink=always A B; or fusecopy shell MNT")
+    check_command_answers(words[0])
     run(words, faults)

@@ -5,7 +5,7 @@ import os
 import click
 
 from fusecopy import asking
-from fusecopy.cli.arguments import NAME, no_answer, served
+from fusecopy.cli.arguments import NAME, check_command_answers, no_answer, served
 from fusecopy.errors import MountPointError
 
 DEFAULT_SHELL = "/bin/sh"
@@ -29,4 +29,6 @@ def command(mountpoint: str) -> None:
         os.chdir(mountpoint)
     except OSError as error:
         raise MountPointError(f"{mountpoint}: {error.strerror}", "fusecopy list shows its state") from error
-    run([os.environ.get("SHELL") or DEFAULT_SHELL])
+    shell = os.environ.get("SHELL") or DEFAULT_SHELL
+    check_command_answers(shell)
+    run([shell])

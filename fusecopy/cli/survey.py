@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from fusecopy.cli.arguments import PATH
+from fusecopy.cli.arguments import PATH, check_scratch_answers
 from fusecopy.demo.place import Place, place, place_in
 from fusecopy.errors import FusecopyError, UsageError
 from fusecopy.survey.programs import PROGRAMS
@@ -33,6 +33,8 @@ def command(directory: Path | None, only: str | None, as_json: bool) -> None:
     programs = [program for program in PROGRAMS if only is None or only in program.name]
     if not programs:
         raise UsageError(f"--only {only}: no program's name has that in it", "fusecopy survey runs all.")
+    if directory is None:
+        check_scratch_answers()
     where: AbstractContextManager[Place] = place_in(directory) if directory else place()
     with where as here:
         found = survey(here, programs, lambda name: click.echo(f"{name} ...", err=True))

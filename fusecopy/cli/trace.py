@@ -9,7 +9,7 @@ from typing import IO
 
 import click
 
-from fusecopy.cli.arguments import PATH
+from fusecopy.cli.arguments import PATH, check_command_answers
 from fusecopy.errors import FusecopyError, UsageError
 from fusecopy.observe import export, tracefs, words
 from fusecopy.observe.command import OWN_FAILURE
@@ -47,9 +47,11 @@ class Traced(click.Command):
         if "--" in args:
             at = args.index("--")
             ctx.obj, args = args[at + 1 :], args[:at]
-        rest = super().parse_args(ctx, args)
-        if not ctx.obj:
-            raise click.UsageError("there is no command: write -- and the command", ctx)
+        with own_failures():
+            rest = super().parse_args(ctx, args)
+            if not ctx.obj:
+                raise click.UsageError("there is no command: write -- and the command", ctx)
+            check_command_answers(ctx.obj[0])
         return rest
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:

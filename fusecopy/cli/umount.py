@@ -1,6 +1,5 @@
 """fusecopy umount: unmount and wait for the server to end."""
 
-import errno
 import os
 import select
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ def command(mountpoint: str, lazy: bool, abort: bool) -> None:
     try:
         server = _server(mount)
     except OSError as error:
-        if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+        if error.errno in asking.GONE:
             mounts.unmount(mount.mountpoint, lazy=True)
             return
         server = None

@@ -6,12 +6,15 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import click
 import msgspec
 
+from fusecopy import mounts
 from fusecopy.cli import backing_file
+from fusecopy.cli.arguments import check_answers
 from fusecopy.copying import calls
 from fusecopy.copying.comparison import Compared, State, compare_files, compare_trees
 from fusecopy.dispatch.records import encode_path
@@ -47,10 +50,19 @@ def trees(a: Path, b: Path) -> Iterator[Compared]:
         UsageError: one is no directory, or both are one.
         NotSharedError: one lies on a FUSE mount through which nothing can be known.
     """
+    _check_below(a, b)
     with _directory(a) as source, _directory(b) as destination:
         if os.path.sameopenfile(source, destination):
             raise UsageError(f"{a} and {b} are one directory", "Name two.")
         yield from compare_trees(source, destination)
+
+
+def _check_below(*directories: Path) -> None:
+    """That what is mounted in them answers, too. Raises MountPointError."""
+    roots = [mounts.resolved(str(directory)) for directory in directories]
+    for mount in mounts.mounts():
+        if not mount.is_local and any(Path(mount.mountpoint).is_relative_to(root) for root in roots):
+            check_answers(mount.mountpoint)
 
 
 def pairs(list_: Path) -> Iterator[Compared]:
@@ -69,8 +81,12 @@ def pairs(list_: Path) -> Iterator[Compared]:
             f"{list_} does not name files in pairs, each name ended by NUL",
             "Write A, NUL, B, NUL for each pair, as printf '%s\\0' A B does.",
         )
+    check = cache(check_answers)  # once for each directory
     for a, b in zip(names[::2], names[1::2], strict=True):
-        yield _pair(Path(os.fsdecode(a)), Path(os.fsdecode(b)))
+        one, other = Path(os.fsdecode(a)), Path(os.fsdecode(b))
+        for file in (one, other):
+            check(str(file.parent))
+        yield _pair(one, other)
 
 
 def show(compared: Iterable[Compared], as_json: bool, everything: bool, saved: dict[str, int] | None) -> None:

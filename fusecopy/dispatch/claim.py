@@ -20,16 +20,18 @@ POLL_SECONDS = 0.05
 
 
 class Claim(NamedTuple):
-    """A log that is ours: its file, and the descriptor by which it is locked."""
+    """A log that is ours: its file, the descriptor that locks it, and whether the file was made for it."""
 
     path: Path
     descriptor: int
+    made: bool
 
     def give_up(self) -> None:
         """Let go of it where nothing was mounted; a file that was made for it goes too."""
         with suppress(OSError):
-            if not os.fstat(self.descriptor).st_size:
+            if self.made and not os.fstat(self.descriptor).st_size:
                 self.path.unlink()
+        with suppress(OSError):
             os.close(self.descriptor)
 
 
@@ -50,7 +52,7 @@ def claim(path: Path, seconds: float = WAIT_SECONDS) -> Claim:
         try:
             make_private(path.parent)
             _check_rotated(path)
-            return Claim(path, open_locked(path))
+            return Claim(path, *open_locked(path))
         except BlockingIOError as error:
             if time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)

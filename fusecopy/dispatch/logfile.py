@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from fusecopy.dispatch.kinds import is_record
 
@@ -24,6 +25,16 @@ FIRST_LINE = 64 << 10
 """More than a header has."""
 
 HEADER_BEGIN = b'{"type":"header"'
+
+LEAST_BEGIN = len(b'{"type":')
+"""Bytes of a header that a crash left, or a full disk: less of it may be anything."""
+
+
+class Locked(NamedTuple):
+    """A log's descriptor by which it is locked, and whether the file was made for it."""
+
+    descriptor: int
+    made: bool
 
 
 class LogFile:
@@ -63,7 +74,7 @@ class LogFile:
         if self._claimed >= 0:
             self._descriptor, self._claimed = self._claimed, -1
         else:
-            self._descriptor = open_locked(self._path)
+            self._descriptor = open_locked(self._path).descriptor
         status = os.fstat(self._descriptor)
         self._identity = status.st_dev, status.st_ino
         # A crash or a full disk may have left half a line, which must not swallow the header.
@@ -145,7 +156,7 @@ def _full(path: Path) -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def open_locked(path: Path) -> int:
+def open_locked(path: Path) -> Locked:
     """Open or create a log, and lock it until the descriptor is closed: two servers never write one log.
 
     Raises:
@@ -154,7 +165,7 @@ def open_locked(path: Path) -> int:
         OSError: it is no regular file, or cannot be opened or locked.
     """
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        fd, made = _opened(path)
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -166,11 +177,19 @@ def open_locked(path: Path) -> int:
                 os.ftruncate(fd, 0)  # half a header, left by a crash or a full disk
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(status, os.stat(path)):
-                    return fd
+                    return Locked(fd, made)
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)  # rotated away after it was opened, and unlocked for that
+
+
+def _opened(path: Path) -> Locked:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        return Locked(os.open(path, flags | os.O_EXCL, 0o600), made=True)
+    except FileExistsError:  # or a link to nothing, whose target is made
+        return Locked(os.open(path, flags, 0o600), made=False)
 
 
 def is_log(fd: int) -> bool:
@@ -178,7 +197,8 @@ def is_log(fd: int) -> bool:
     begin = os.pread(fd, FIRST_LINE, 0)
     line, newline, _ = begin.partition(b"\n")
     if not newline and len(begin) < FIRST_LINE:
-        return begin[: len(HEADER_BEGIN)] == HEADER_BEGIN[: len(begin)]
+        cut = len(begin) >= LEAST_BEGIN and begin[: len(HEADER_BEGIN)] == HEADER_BEGIN[: len(begin)]
+        return cut or not begin
     return is_record(line)
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusecopy import asking
 from fusecopy.copying import refusal
 from fusecopy.copying.facts import CopyEnd, Facts
 from fusecopy.copying.records import CopyPath, Refusal, Request
@@ -66,6 +67,7 @@ def destination_of(copy: Copy, backing: Path) -> Path:
 def _opened(name: Path) -> Iterator[int | str]:
     """A descriptor, or why there is none."""
     try:
+        asking.look(str(name))
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         yield f"{name} cannot be looked at: {error.strerror}"

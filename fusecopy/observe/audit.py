@@ -3,11 +3,11 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fusecopy import mounts
+from fusecopy import asking, mounts
 from fusecopy.copying import errnos
 from fusecopy.copying.sharing import parts, summed
 from fusecopy.dispatch.records import Copy, decode_path
@@ -198,7 +198,10 @@ def _shared_now(record: Copy, backing: bytes) -> str | None:
     source = mounts.behind(os.path.join(backing, decode_path(record.src, record.src_b64)))
     destination = os.path.join(backing, decode_path(record.dst, record.dst_b64))
     limit = (datetime.fromisoformat(record.time) + CLOCK_TICK).timestamp()
-    with suppress(OSError), open(source, "rb") as theirs, open(destination, "rb") as ours:
+    with suppress(OSError), ExitStack() as stack:
+        for file in (source, destination):
+            asking.look(os.fsdecode(file))
+        theirs, ours = (stack.enter_context(open(file, "rb")) for file in (source, destination))
         if record.copied is None or max(os.fstat(file.fileno()).st_mtime for file in (theirs, ours)) > limit:
             return None
         if record.off_in is None or record.off_out is None:

@@ -53,7 +53,7 @@ def named(points: Sequence[str]) -> list[mounts.Mount]:
     if points:
         found = [_at(point) for point in points]
     else:
-        found = [mount for mount in mounts.mounts() if _is_fuse(mount)]
+        found = [mount for mount in mounts.mounts() if mount.is_fuse]
     if not found:
         raise UsageError("there is no FUSE mount here", "mount one first")
     return list({mount.connection: mount for mount in reversed(found)}.values())[::-1]
@@ -66,12 +66,14 @@ def greet(mount: mounts.Mount) -> Watched:
         TracingError: it does not answer, or its log may not be read.
     """
 
-    def ask() -> list[bytes]:
+    def ask() -> list[str]:
         os.statvfs(mount.mountpoint)  # the kernel never answers it from a cache
-        return [_attribute(mount.mountpoint, name) for name in (LOG, BACKING, PASSTHROUGH)]
+        return [os.fsdecode(_attribute(mount.mountpoint, name)) for name in (LOG, BACKING, PASSTHROUGH)]
 
     try:
-        log, backing, passthrough = map(os.fsdecode, asking.within(GREETING_SECONDS, ask, mount))
+        log, backing, passthrough = asking.within(GREETING_SECONDS, ask, mount)
+        if log:
+            asking.look(log)
     except OSError as error:
         raise TracingError(
             f"{mount.mountpoint}: {error.strerror}", f"fusecopy umount {mount.mountpoint}, or name others"
@@ -126,14 +128,10 @@ def living(found: Iterable[mounts.Mount], insist: bool) -> Iterator[Watched]:
 
 
 def _at(point: str) -> mounts.Mount:
-    mount = mounts.at(point)
-    if mount is None or not _is_fuse(mount):
+    mount = mounts.at(mounts.resolved(point))
+    if mount is None or not mount.is_fuse:
         raise UsageError(f"{point} is not a FUSE mount", "name a mount point, as findmnt -t fuse shows them")
     return mount
-
-
-def _is_fuse(mount: mounts.Mount) -> bool:
-    return mount.fstype == "fuse" or mount.fstype.startswith("fuse.")
 
 
 def _attribute(mountpoint: str, name: str) -> bytes:

@@ -28,6 +28,7 @@ FOREIGN = {
     "another's header": b'{"type":"header","schema":1}\n',
     "array": b"[1]\n",
     "half JSON": b'{"tyz',
+    "a brace": b"{",
     "long line": b'{"type":"header","x":"' + b"x" * 100_000,
 }
 
@@ -78,6 +79,16 @@ def test_a_claim_that_comes_to_nothing_leaves_nothing(tmp_path: Path) -> None:
     log = tmp_path / "deep" / "log"
     claim(log, 0).give_up()
     assert not log.exists()
+
+
+def test_a_claim_that_comes_to_nothing_leaves_what_was_there(tmp_path: Path) -> None:
+    log, link = tmp_path / "log", tmp_path / "link"
+    log.touch(0o640)
+    link.symlink_to(log)
+    for name in (log, link):
+        before = log.stat()
+        claim(name, 0).give_up()
+        assert os.path.samestat(before, log.stat())
 
 
 @pytest.mark.fuse

@@ -187,7 +187,7 @@ def test_colours_when_told_and_never_with_no_color(stored: Path, monkeypatch: py
 
 def test_directory_that_is_no_mount(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not the root of a fusecopy mount"):
-        find_log(tmp_path)
+        find_log(str(tmp_path))
 
 
 def test_missing_file(tmp_path: Path) -> None:

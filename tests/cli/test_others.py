@@ -135,7 +135,7 @@ def test_no_command_waits_for_a_stopped_server(place: Place, recorded: bool) -> 
             if recorded:
                 assert "does not answer" in shown.stderr
                 assert any(line.endswith(" b") for line in shown.stdout.splitlines())
-            assert run("explain", place.point / "b").returncode == Exit.FAILURE
+            assert run("explain", place.point / "b").returncode == Exit.MOUNT_POINT
 
 
 def test_a_killed_servers_log_is_found_by_its_mount(place: Place) -> None:
