@@ -37,8 +37,9 @@ from fusecopy.filesystem.policy import Policy
 from fusecopy.ioctls import Answer, Progress, TreeRequest
 from fusecopy.observe.caller import Caller, file_size_limit
 from fusecopy.reporting.flows import Carried
+from fusecopy.reporting.outcomes import tree
 from fusecopy.reporting.reports import Reporter
-from fusecopy.reporting.treerecords import TreeRecords, tree_fields
+from fusecopy.reporting.treerecords import TreeRecords
 from fusecopy.serving import RequestContext
 
 log = logging.getLogger(__name__)
@@ -282,13 +283,9 @@ class Trees:
 
     def _report(self, job: _Job, answer: Answer, begun: int) -> None:
         at = _joined(job.source_path, answer.at) if answer.errno else b""
-        self._reporter.tree(
-            job.caller,
-            job.source_path,
-            _joined(job.parent.path(), job.call.name),
-            (begun, time.monotonic_ns()),
-            **tree_fields(job.call.how, answer, at),
-        )
+        destination = _joined(job.parent.path(), job.call.name)
+        when = begun, time.monotonic_ns()
+        self._reporter.tree(tree(job.caller, job.call.how, job.source_path, destination, when, answer, at))
 
 
 def _call(data: bytes) -> TreeRequest:

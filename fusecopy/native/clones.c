@@ -12,14 +12,13 @@
 #include "replies.h"
 #include "request.h"
 
+#include "copying/calls.h"
+
 #include <errno.h>
 #include <sys/fsuid.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <linux/fs.h>
 
 /* What really moves bytes is bounded: this thread serves others, too. */
 #define MOST_MOVED (1 << 20)
@@ -66,18 +65,6 @@ static void barrier(const struct fusecopy_event *event, const struct stat *out)
 	fusecopy_barrier_clone(event->destination, size - size % out->st_blksize, clone->off_out + clone->copied);
 }
 
-static int clone_range(const struct fusecopy_event *event)
-{
-	struct file_clone_range range = {
-		.src_fd = event->source->fd,
-		.src_offset = event->clone.off_in,
-		.src_length = event->clone.copied,
-		.dest_offset = event->clone.off_out,
-	};
-
-	return ioctl(event->destination->fd, FICLONERANGE, &range);
-}
-
 /* A range whose blocks could be shared, so that nothing but the lack of the operation refused it, and without holes,
  * which are to stay holes. */
 static int is_plain(const struct fusecopy_event *event, const struct stat *out)
@@ -116,9 +103,12 @@ static ssize_t copy_for(uid_t uid, const struct fusecopy_event *event, const str
 /* Whether it carried all of it. What is cut short or fails Python begins anew: the same bytes go to the same place. */
 static int carry(struct fusecopy_event *event, uid_t uid, const struct stat *out)
 {
-	if (clone_range(event) == 0)
+	int cloned = fc_clone_range(event->source->fd, event->clone.off_in, event->clone.copied, event->destination->fd,
+				    event->clone.off_out);
+
+	if (cloned == 0)
 		return 1;
-	if (errno != EOPNOTSUPP || !__atomic_load_n(&copies_allowed, __ATOMIC_SEQ_CST))
+	if (cloned != -EOPNOTSUPP || !__atomic_load_n(&copies_allowed, __ATOMIC_SEQ_CST))
 		return 0;
 	event->clone.refused = EOPNOTSUPP;
 	return event->clone.copied <= MOST_MOVED && is_plain(event, out) &&

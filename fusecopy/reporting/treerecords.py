@@ -1,9 +1,7 @@
-"""The records of a tree: those of the files that were cloned whole, and what its own is made of."""
+"""The records of the files of a tree that were cloned whole."""
 
-from fusecopy.copying import errnos
 from fusecopy.copying.batch import Cloned
 from fusecopy.dispatch.lines import Range, encoded_names
-from fusecopy.ioctls import Answer
 from fusecopy.observe.caller import Caller
 from fusecopy.reporting.clonerecords import Told, copy_lines
 
@@ -27,22 +25,3 @@ class TreeRecords:
         proven = clone.shared, clone.holes, clone.unprovable
         range_ = Range(0, 0, clone.size, *proven, clone.begun_ns, clone.ended_ns)
         return Told(self._lines, names, range_, clone.file)
-
-
-def tree_fields(how: str, answer: Answer, at: bytes) -> dict[str, object]:
-    """What a tree's own record tells of the answer; `at` is where it failed."""
-    return {
-        "how": how,
-        "files": answer.files,
-        "directories": answer.directories,
-        "links": answer.links,
-        "other": answer.others,
-        "bytes": answer.size,
-        "shared": answer.shared,
-        "unprovable": answer.unprovable,
-        "rewritten": answer.rewritten,
-        "errno": errnos.name(answer.errno) if answer.errno else None,
-        "at": at.decode(errors="replace"),
-        "cause": answer.cause or None,
-        "remedy": answer.remedy or None,
-    }
