@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_sharing_is_proven(sharing_backing: Path, how: str) -> None:
         assert (copy.shared, copy.rewritten, copy.dst) == (shared, size - shared, "new")
         assert mount.attribute("stats").count('"copies": {"dispatched": 1}') == 1, "the tree is no copy"
         assert "new: 1 files, 0 directories" in run("log", mount.path).stdout
-        assert "total                            1 " in run("log", "-c", mount.path).stdout
+        assert re.search(r"^total +1 ", run("log", "-c", mount.path).stdout, re.MULTILINE)
         last = os.getxattr(mount.path / "new", "user.fusecopy.copy")
         assert b'"asked":"clone"' in last
 
