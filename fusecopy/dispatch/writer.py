@@ -14,13 +14,15 @@ from fusecopy.dispatch.claim import cannot_be_written, make_private
 from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.logfile import KEEP, MAX_BYTES, LogFile
 from fusecopy.dispatch.records import Footer, Header, Lost, Record, Totals, timestamp
+from fusecopy.dispatch.renames import Renamed, with_last_names
 from fusecopy.dispatch.totals import Tally
 
 QUEUE_LIMIT = 4096
 """Records that may wait, besides as many in the thread's hands; what comes beyond is dropped and counted."""
 
 LINGER_SECONDS = 0.05
-"""How long records are gathered before they are written: waking for each cost the server 30 us more CPU."""
+"""How long records are gathered before they are written, and at least wait unless they are asked for: waking
+for each cost the server 30 us more CPU, and programs rename what they copied as soon as it is whole."""
 
 TOGETHER = 128
 """Records that are encoded and written together: some 100 KiB, for which Python's lock is held 0.2 ms."""
@@ -72,7 +74,7 @@ class Writer:
         self._limit = limit
         # Its lock is reentrant, so a signal handler that interrupts put() cannot wait for itself.
         self._changed = threading.Condition()
-        self._queue: list[Record | bytes] = []
+        self._queue: list[Record | bytes | Renamed] = []
         self._dropped = 0
         self._lost = 0
         self._accepted = 0
@@ -119,6 +121,13 @@ class Writer:
             if self._queue and (was_empty or self._half_full()):
                 self._changed.notify_all()
 
+    def renamed(self, renamed: Renamed) -> None:
+        """A file or directory has another name: records that wait are to tell that."""
+        with self._changed:
+            if self._queue:
+                self._queue.append(renamed)
+                self._accepted += 1
+
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait, at most `timeout` seconds, until what was asked before is done; whether it is."""
         with self._changed:
@@ -145,21 +154,24 @@ class Writer:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while self._wait():
+        while (due := self._wait()) is not None:
             if self._reopening:
                 self._attempt(self._file.open)
                 self._reopening = False
-            self._write_batch()
+            self._write_batch(due)
         footer = Footer(timestamp(), self.totals, self.lost)
         self._attempt(lambda: self._file.append([_encode(footer)]))
         self._file.close()
 
-    def _wait(self) -> bool:
-        """Wait for work; False when there is none left and the writer is closing."""
+    def _wait(self) -> int | None:
+        """Wait for work, and tell how much of the queue is due; None when nothing is left and the writer is
+        closing."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._reopening or self._closing)
-            self._changed.wait_for(self._urgent, LINGER_SECONDS)
-            return bool(self._queue) or not self._closing
+            due = len(self._queue)
+            if self._changed.wait_for(self._urgent, LINGER_SECONDS):
+                due = len(self._queue)
+            return None if self._closing and not self._queue else due
 
     def _urgent(self) -> bool:
         return self._closing or self._reopening or self._half_full() or self._flush_to > self._finished
@@ -167,19 +179,22 @@ class Writer:
     def _half_full(self) -> bool:
         return len(self._queue) * 2 >= self._limit
 
-    def _write_batch(self) -> None:
+    def _write_batch(self, due: int) -> None:
         with self._changed:
-            batch, self._queue = self._queue, []
+            if self._dropped:
+                due = len(self._queue)
+            waiting, self._queue = self._queue, self._queue[due:]
             dropped, self._dropped = self._dropped, 0
             self._lost += dropped
             self._changed.notify_all()
+        batch = with_last_names(waiting, due)
         for at in range(0, len(batch), TOGETHER):
             self._write(batch[at : at + TOGETHER])
         if dropped:
             # They came when the queue was full: after all of this batch and before the next.
             self._write([Lost(timestamp(), dropped)])
         with self._changed:
-            self._finished += len(batch)
+            self._finished += due
             self._changed.notify_all()
 
     def _write(self, records: Sequence[Record | bytes]) -> None:

@@ -95,7 +95,7 @@ class Control:
         if inode.number == ROOT and key in self._answers:
             value = os.fsencode(self._answers[key]())
         elif key == "copy":
-            value = self._reporter.last_copy(file_id(descriptor))
+            value = self._reporter.last_copy(file_id(descriptor), inode.path())
         if value is None:
             raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
         return value

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import pyfuse3
 
+from fusecopy.dispatch.renames import Renamed
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.attributes import told
 from fusecopy.filesystem.credentials import Context, Credentials
@@ -24,12 +25,24 @@ CREATE_FLAGS = os.O_ACCMODE | os.O_EXCL | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | 
 
 
 class Names:
-    """Operations on names. `timeout` is how long, in seconds, the kernel may believe what it is told."""
+    """Operations on names.
 
-    def __init__(self, inodes: InodeTable, credentials: Credentials, timeout: float) -> None:
+    Args:
+        timeout: how long, in seconds, the kernel may believe what it is told.
+        renamed: is told of what has got another name, so that what is said of it tells that.
+    """
+
+    def __init__(
+        self,
+        inodes: InodeTable,
+        credentials: Credentials,
+        timeout: float,
+        renamed: Callable[[Renamed], None],
+    ) -> None:
         self._inodes = inodes
         self._credentials = credentials
         self._timeout = timeout
+        self._renamed = renamed
 
     def lookup(self, parent: int, name: bytes) -> Entry:
         """Find `name` and count a look-up of it."""
@@ -111,7 +124,10 @@ class Names:
                 ctx, lambda: os.link(path, name, dst_dir_fd=directory, follow_symlinks=True)
             )
             if unnamed:
-                self._inodes.named(self._inodes.get(number), self._inodes.get(parent), name)
+                inode = self._inodes.get(number)
+                before = inode.path()
+                self._inodes.named(inode, self._inodes.get(parent), name)
+                self._renamed(Renamed(before, inode.path(), None))
             return self._created(directory, parent, name)
 
     def unlink(self, parent: int, name: bytes) -> None:
@@ -133,6 +149,7 @@ class Names:
         check_component(name)
         check_component(new_name)
         with self._inodes.borrow(parent) as old, self._inodes.borrow(new_parent) as new:
+            paths = self._path(parent, name), self._path(new_parent, new_name)
 
             def rename() -> None:
                 self._credentials.spend(ctx, lambda: kernel.rename(old, name, new, new_name, flags))
@@ -141,6 +158,7 @@ class Names:
                 self._lose(new, new_parent, new_name, rename)
             else:
                 rename()
+            self._renamed(Renamed(*paths, paths[0] if flags & pyfuse3.RENAME_EXCHANGE else paths[1]))
             moved = self._seen(new, new_parent, new_name)
             if flags & pyfuse3.RENAME_EXCHANGE and (exchanged := self._seen(old, parent, name)):
                 self._gone(exchanged, new, new_parent, new_name)
@@ -180,6 +198,8 @@ class Names:
             self._inodes.give_back(known)
             raise
         unnamed = self._gone(known, directory, parent, name)
+        if not unnamed:
+            self._renamed(Renamed(self._path(parent, name), known.path(), None))
         # Of two hard links that go at once neither sees that the other goes, so two are counted again; a
         # link made since merely has the descriptor stay open.
         only = st.st_nlink == 1 or stat.S_ISDIR(st.st_mode)
@@ -206,6 +226,11 @@ class Names:
         while not unnamed and known.seen != seen and not self._is_seen(known):
             unnamed = self._inodes.lost(known, *known.seen)
         return unnamed
+
+    def _path(self, parent: int, name: bytes) -> bytes:
+        """Relative to the root of the mount, by the names last seen."""
+        above = self._inodes.get(parent)
+        return name if above is self._inodes.root else above.path() + b"/" + name
 
     def _is_seen(self, known: Inode) -> bool:
         """Whether the name last seen leads to an inode."""

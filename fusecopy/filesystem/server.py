@@ -23,6 +23,7 @@ from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.claim import Claim
 from fusecopy.dispatch.lines import Lines
+from fusecopy.dispatch.renames import Renamed
 from fusecopy.dispatch.totals import Tally
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import BackingError, FusecopyError, UnmountError
@@ -130,6 +131,11 @@ class DeferredLog:
             else:
                 self.writer.put(record)
 
+    def renamed(self, renamed: Renamed) -> None:
+        """A file or directory has another name."""
+        if self.writer:
+            self.writer.renamed(renamed)
+
     def begin(self, writer: Writer) -> None:
         """From now on records go to `writer`, those kept so far first."""
         with self._lock:
@@ -185,7 +191,7 @@ class Server:
         )
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
         credentials = self._credentials
-        names = Names(self._inodes, credentials, config.timeout)
+        names = Names(self._inodes, credentials, config.timeout, self._log.renamed)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
         self._passthrough = Passthrough(config.passthrough)
         directories = Directories(self._inodes, config.timeout, cached=config.timeout > 0)

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-import msgspec
-
 from fusecopy.copying.calls import FileId
 from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.records import (
@@ -22,6 +20,7 @@ from fusecopy.dispatch.records import (
     timestamp,
     timestamps,
 )
+from fusecopy.dispatch.renames import told_at
 from fusecopy.native.files import Moved
 from fusecopy.reporting import outcomes
 from fusecopy.reporting.clonerecords import Told
@@ -67,11 +66,11 @@ class Reporter:
             log.exception("a record was lost")
             self._put(Lost(timestamp(), count, f"{type(error).__name__}: {error}"))
 
-    def last_copy(self, file: FileId) -> bytes | None:
-        """The record of the last copy into a file, as one line of JSON."""
+    def last_copy(self, file: FileId, path: bytes) -> bytes | None:
+        """The record of the last copy into a file, by the name that it has now, as one line of JSON."""
         with self._lock:
             last = self._last.get(file)
-        return msgspec.json.encode(last) if isinstance(last, Copy) else last and last.rstrip()
+        return told_at(last, path).rstrip() if last else None
 
     def carried(self, copy: Carried, destination: Destination) -> None:
         """Report a copy that the server carried or refused."""

@@ -75,5 +75,5 @@ def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: in
     assert abs(datetime.fromisoformat(whole.time).timestamp() - ended) < 1
     assert (whole.seq, whole.shared) == (2, None if unprovable else shared)
     for file, record in zip(files, (one_by_one, whole), strict=True):
-        assert reporter.last_copy(file) == msgspec.json.encode(record)
-    assert reporter.last_copy(FileId(5, 6, 3)) is None
+        assert reporter.last_copy(file, name) == msgspec.json.encode(record)
+    assert reporter.last_copy(FileId(5, 6, 3), name) is None
