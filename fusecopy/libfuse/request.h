@@ -25,6 +25,8 @@ struct fusecopy_request {
 	const void *arguments; /* the operation's own header: struct fuse_write_in and its like */
 	const char *payload;   /* names or data; NULL: they follow the arguments */
 	size_t payload_size;
+	char *room; /* where the transport would have the data of the reply; NULL: anywhere */
+	size_t room_size;
 	const struct fusecopy_transport *transport;
 	void *origin;		       /* the transport's own */
 	struct fusecopy_request *next; /* of those that Python serves */

@@ -449,6 +449,8 @@ static void serve_request(struct entry *entry, void (*serve)(struct fusecopy_req
 		.arguments = entry->headers->operation,
 		.payload = entry->payload,
 		.payload_size = entry->headers->payload_size,
+		.room = entry->payload,
+		.room_size = PAYLOAD,
 		.transport = &transport,
 	};
 

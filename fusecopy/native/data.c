@@ -43,25 +43,30 @@ __attribute__((constructor)) static void begin(void)
 	pthread_key_create(&scratch_of_thread, free);
 }
 
-static int reserve_scratch(size_t size)
+/* Memory for what is read, which a transport may have itself; NULL where there is none. */
+static char *room_for(const struct fusecopy_request *request)
 {
-	if (size <= scratch_size)
-		return 0;
+	size_t size = size_of(request);
+
+	if (request->room && size <= request->room_size)
+		return request->room;
+	if (scratch && size <= scratch_size)
+		return scratch;
 	free(scratch);
 	scratch = malloc(size);
 	scratch_size = scratch ? size : 0;
 	pthread_setspecific(scratch_of_thread, scratch);
-	return scratch ? 0 : -ENOMEM;
+	return scratch;
 }
 
-static void reply(struct fusecopy_request *request, ssize_t got)
+static void reply(struct fusecopy_request *request, const char *data, ssize_t got)
 {
 	/* What comes next may be the last of this file. */
 	fusecopy_count_moved(request, got);
 	if (got < 0)
 		fusecopy_reply_error(request, -got);
 	else
-		fusecopy_reply_data(request, scratch, got);
+		fusecopy_reply_data(request, data, got);
 }
 
 /* A short read is the whole answer only at the end of the file; before it the rest was not in memory. */
@@ -73,38 +78,39 @@ static int reached_end(int fd, off_t end)
 }
 
 /* Whether what is in memory was the whole answer. */
-static int read_at_once(struct fusecopy_request *request)
+static int read_at_once(struct fusecopy_request *request, char *room)
 {
 	const struct fuse_read_in *in = request->arguments;
-	struct iovec iov = { .iov_base = scratch, .iov_len = in->size };
+	struct iovec iov = { .iov_base = room, .iov_len = in->size };
 	const int fd = file_of(request)->fd;
 	ssize_t got = preadv2(fd, &iov, 1, in->offset, RWF_NOWAIT);
 
 	if (got != (ssize_t)in->size && (got < 0 || !reached_end(fd, in->offset + got)))
 		return 0;
-	reply(request, got);
+	reply(request, room, got);
 	return 1;
 }
 
 static void read_waiting(struct fusecopy_request *request)
 {
 	const struct fuse_read_in *in = request->arguments;
+	char *room = room_for(request);
 	size_t got = 0;
 	ssize_t n = 0;
 
-	if (reserve_scratch(in->size) != 0) {
-		reply(request, -ENOMEM);
+	if (!room) {
+		reply(request, NULL, -ENOMEM);
 		return;
 	}
 	while (got < in->size) {
-		n = pread(file_of(request)->fd, scratch + got, in->size - got, in->offset + got);
+		n = pread(file_of(request)->fd, room + got, in->size - got, in->offset + got);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			break;
 		got += n;
 	}
-	reply(request, n < 0 && got == 0 ? -errno : (ssize_t)got);
+	reply(request, room, n < 0 && got == 0 ? -errno : (ssize_t)got);
 }
 
 struct read_put_off {
@@ -127,7 +133,7 @@ static void put_off_read(struct fusecopy_request *request)
 	struct read_put_off *kept = malloc(sizeof(*kept));
 
 	if (!kept) {
-		reply(request, -ENOMEM);
+		reply(request, NULL, -ENOMEM);
 		return;
 	}
 	kept->put_off = (struct fusecopy_put_off){ .kind = FUSECOPY_READS, .run = run_read };
@@ -142,9 +148,11 @@ static void put_off_read(struct fusecopy_request *request)
 /* What is not in memory may wait for a disk: other requests are received meanwhile. */
 void fusecopy_carry_read(struct fusecopy_request *request)
 {
-	if (reserve_scratch(size_of(request)) != 0)
-		reply(request, -ENOMEM);
-	else if (read_at_once(request))
+	char *room = room_for(request);
+
+	if (!room)
+		reply(request, NULL, -ENOMEM);
+	else if (read_at_once(request, room))
 		return;
 	else if (!fusecopy_begin_waiting(FUSECOPY_READS))
 		put_off_read(request);
