@@ -14,7 +14,7 @@ from fusecopy.filesystem.openfiles import BLOCK, OpenFile, OpenFiles, Readers
 from fusecopy.filesystem.refusals import Refusals
 from fusecopy.native import drivers
 from fusecopy.native.drivers import Driver, Named
-from fusecopy.native.files import WRITEBACK, Client, Moved
+from fusecopy.native.files import WRITEBACK, Client, Moved, note_source
 from fusecopy.reporting.flows import Declined, MountFile, Side, by_process
 from fusecopy.reporting.pairing import Pair, Reading, Readings, Writing, called, shown, unseen
 from fusecopy.reporting.reports import Reporter
@@ -75,7 +75,8 @@ class Accounts:
         """Of a source in this mount, which file it is: by the time that it is told it may be gone."""
         if driver.source and driver.source.device == self._undispatched.device:
             with suppress(OSError):
-                file.flows.sources[driver.source.ino] = self._inodes.get(driver.source.ino)
+                source = file.flows.sources[driver.source.ino] = self._inodes.get(driver.source.ino)
+                note_source(source.device, source.ino, source.number)
 
     def _say_hidden(self, driver: Driver) -> None:
         if driver.hidden and not self._said_hidden:

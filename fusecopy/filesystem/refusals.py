@@ -120,6 +120,8 @@ class Refusals:
         if writable and file.opener > 0 and asks_for_reflink(command_line(file.opener)):
             caller = identify(file.opener)
             file.flows.reflinker = caller if caller.args else None
+        if writable and (file.flows.reflinker or self._ioctls.sees):
+            file.native.tell_others()
 
     def released(self, file: OpenFile) -> None:
         """An open file is closed: tell of a clone into it that was refused, if nothing else came into it."""

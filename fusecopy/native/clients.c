@@ -10,6 +10,7 @@
 #include "deferred.h"
 #include "fuse.h"
 #include "request.h"
+#include "sources.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -116,6 +117,8 @@ int fusecopy_look_is_due(const struct fusecopy_request *request)
 		is_crowd = is_crowded(file_of(request));
 	}
 	pthread_mutex_unlock(&lock);
+	if (due && !is_write(request))
+		fusecopy_note_source(crowded.source->device, crowded.source->ino, request->header->nodeid);
 	if (is_crowd) {
 		fusecopy_note(&crowded);
 		fusecopy_wake();

@@ -6,6 +6,7 @@
 
 #include "clones.h"
 
+#include "barrier.h"
 #include "deferred.h"
 #include "callers.h"
 #include "fuse.h"

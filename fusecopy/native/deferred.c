@@ -3,9 +3,8 @@
  * closed. Python does it on a thread of its own, in the order of the answers, several at a time: a program waits for
  * none of it, and what is done at one go costs less than what is done request by request.
  *
- * Nothing may come in between. What would change the files of a clone that is not proven yet, or names that its
- * report tells, waits until it is (fusecopy_barrier and its like). So it does for copies that Python has answered and
- * is proving on a thread of the loop (fusecopy_begin_proof).
+ * Nothing may come in between that would make a report tell something else: such a request waits (barrier.c). Who
+ * waits for a file's events must find them among many thousands, so they are found by their files.
  */
 
 #include "deferred.h"
@@ -27,27 +26,34 @@
 #define BATCH FUSECOPY_TOGETHER
 #define LINGER_NS 10000000
 
+/* Of what takes long, so many at one go, because others may come to wait for the first. */
+#define FEW 32
+
+/* An event that waits to be done. Its files are known by their identity, because they may be gone before it is taken
+ * out; each is linked to the one before that has the same hash. A link is twice the event's number from 1 on, and
+ * which of its files; 0, and what is done, ends a chain. */
+struct place {
+	struct fusecopy_event *event;
+	struct fusecopy_identity of[2];
+	uint64_t older[2];
+};
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t is_wanted; /* its clock is the monotonic one */
 static pthread_cond_t is_done = PTHREAD_COND_INITIALIZER;
 
-/* A ring of so many places, which grows. */
-static struct fusecopy_event **events;
+/* A ring of so many places, a power of two, which grows; and of each hash the latest link. */
+static struct place *ring;
+static uint64_t *latest;
 static uint64_t places;
 
 /* How many there were, how many of them are done; up to which requests wait for them, the one that waits for most of
  * them and the one that waits for the fewest. */
 static uint64_t noted, done, wanted, nearest;
-static uint64_t taken; /* up to which they are being done */
+static uint64_t taken;			   /* up to which they are being done */
+static uint64_t last_paired, last_telling; /* of those whose reports may tell of other files than their own */
 static int resting;
 static int ended;
-
-/* Copies that are being proven, and how many there ever were. */
-static struct fusecopy_proof *proofs;
-static uint64_t proofs_begun;
-
-/* Of the pages and blocks at the ends of a range a part lies outside of it: what comes this near may change them. */
-#define NEARBY 65536
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -59,19 +65,55 @@ __attribute__((constructor)) static void begin(void)
 	pthread_condattr_destroy(&attributes);
 }
 
-static struct fusecopy_event **event(uint64_t number)
+/* ---- the ring, under the lock -------------------------------------------------------------------------- */
+
+static struct place *place_of(uint64_t number)
 {
-	return &events[number % places];
+	return &ring[number & (places - 1)];
 }
 
-/* Whether there is something that a request may have to wait for. */
-static int is_busy(void)
+/* Inode numbers come in sequence: multiply by 2^64 over the golden ratio. */
+static uint64_t *chain_of(const struct fusecopy_identity *file)
 {
-	return __atomic_load_n(&noted, __ATOMIC_SEQ_CST) != __atomic_load_n(&done, __ATOMIC_SEQ_CST) ||
-	       __atomic_load_n(&proofs, __ATOMIC_SEQ_CST) != NULL;
+	return &latest[((file->ino + file->device) * 0x9e3779b97f4a7c15 >> 32) & (places - 1)];
 }
 
-/* Under the lock. */
+static void put(uint64_t number, const struct place *what)
+{
+	struct place *place = place_of(number);
+
+	*place = *what;
+	for (int which = 0; which < 2; which++) {
+		uint64_t *chain = chain_of(&place->of[which]);
+
+		if (!place->of[which].device)
+			continue;
+		place->older[which] = *chain;
+		*chain = 2 * (number + 1) + which;
+	}
+}
+
+/* Without memory the ring stays as it is. */
+static void grow(void)
+{
+	const uint64_t before = places, more = places ? 2 * places : LEAST_PLACES;
+	struct place *old = ring, *new = malloc(more * sizeof(*new));
+	uint64_t *chains = calloc(more, sizeof(*chains));
+
+	if (!new || !chains) {
+		free(new);
+		free(chains);
+		return;
+	}
+	free(latest);
+	ring = new;
+	latest = chains;
+	places = more;
+	for (uint64_t number = done; number < noted; number++)
+		put(number, &old[number & (before - 1)]);
+	free(old);
+}
+
 static void wait_for(uint64_t number)
 {
 	while (done < number) {
@@ -84,55 +126,53 @@ static void wait_for(uint64_t number)
 	}
 }
 
-/* The executable's path is last in it, and mostly short. */
+/* Of a clone the executable's path is last in it, and mostly short; of others there are only the files. */
 static size_t size_of(const struct fusecopy_event *what)
 {
+	if (what->kind != FUSECOPY_CLONED)
+		return offsetof(struct fusecopy_event, clone);
 	return offsetof(struct fusecopy_event, caller.exe) + what->caller.exe_size;
 }
 
-/* Under the lock; without memory the ring stays as it is. */
-static void grow(void)
+/* Memory for `what`, once there is some and a place for it. */
+static struct fusecopy_event *await_room(const struct fusecopy_event *what)
 {
-	uint64_t more = places ? 2 * places : LEAST_PLACES;
-	struct fusecopy_event **old = events, **new = malloc(more * sizeof(*new));
-
-	if (!new)
-		return;
-	for (uint64_t number = done; number < noted; number++)
-		new[number % more] = old[number % places];
-	events = new;
-	places = more;
-	free(old);
-}
-
-/* Under the lock: a place for `what`, once there is one. */
-static struct fusecopy_event *await_place(const struct fusecopy_event *what)
-{
-	struct fusecopy_event *place = NULL;
+	struct fusecopy_event *event = NULL;
 
 	while (what->kind == FUSECOPY_CLONED && noted - done >= LIMIT)
 		wait_for(noted - LIMIT / 2);
-	while (!place) {
+	while (!event) {
 		if (noted - done == places)
 			grow();
-		place = noted - done < places ? malloc(size_of(what)) : NULL;
-		if (!place && noted == done)
+		event = noted - done < places ? malloc(size_of(what)) : NULL;
+		if (!event && noted == done)
 			abort(); /* nothing would give memory back, and the file stay open for ever */
-		if (!place)
+		if (!event)
 			wait_for(done + 1);
 	}
-	return place;
+	return event;
 }
+
+static struct fusecopy_identity identity_of(const struct fusecopy_file *file)
+{
+	return file ? (struct fusecopy_identity){ file->device, file->ino } : (struct fusecopy_identity){ 0, 0 };
+}
+
+/* ---- for requests -------------------------------------------------------------------------------------- */
 
 void fusecopy_note(const struct fusecopy_event *what)
 {
-	struct fusecopy_event *place;
+	struct place place = { .of = { identity_of(what->source), identity_of(what->destination) } };
 
 	pthread_mutex_lock(&lock);
-	place = await_place(what);
-	memcpy(place, what, size_of(what));
-	*event(noted) = place;
+	place.event = await_room(what);
+	memcpy(place.event, what, size_of(what));
+	put(noted, &place);
 	__atomic_store_n(&noted, noted + 1, __ATOMIC_SEQ_CST);
+	if (what->kind != FUSECOPY_CLONED && what->source->is_written)
+		last_paired = noted;
+	if (what->kind != FUSECOPY_CLONED && what->source->tells_others)
+		last_telling = noted;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -144,122 +184,46 @@ void fusecopy_wake(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* ---- requests that wait ------------------------------------------------------------------------------- */
-
-static int is_proven(uint64_t number)
+int fusecopy_is_pending(void)
 {
-	for (const struct fusecopy_proof *proof = proofs; proof; proof = proof->next)
-		if (proof->number <= number)
-			return 0;
-	return 1;
+	return __atomic_load_n(&noted, __ATOMIC_SEQ_CST) != __atomic_load_n(&done, __ATOMIC_SEQ_CST);
 }
 
-void fusecopy_barrier(void)
+void fusecopy_await_all(void)
 {
-	uint64_t begun;
-
-	if (!is_busy())
-		return;
 	pthread_mutex_lock(&lock);
-	begun = proofs_begun;
 	wait_for(noted);
-	while (!is_proven(begun))
-		pthread_cond_wait(&is_done, &lock);
 	pthread_mutex_unlock(&lock);
 }
 
-static int is(const struct fusecopy_file *file, uint64_t device, uint64_t ino)
+/* Under the lock: up to where. */
+static uint64_t last_disturbed(const struct fusecopy_identity *file, fusecopy_disturbs *disturbs, const void *change)
 {
-	return file->ino == ino && file->device == device;
-}
+	uint64_t link = places ? *chain_of(file) : 0;
 
-/* The bytes from `low` to `high` of a file are about to change. */
-struct change {
-	const struct fusecopy_file *file;
-	uint64_t low;
-	uint64_t high;
-	int is_exact; /* else up to NEARBY further ones, and the rest of a block that the file ends in */
-};
+	while (link / 2 > done) {
+		const struct place *place = place_of(link / 2 - 1);
+		const int which = link % 2;
 
-/* Whether it changes what the proof of a copy looks at. */
-static int changes(const struct change *change, const struct fusecopy_file *source,
-		   const struct fusecopy_file *destination, uint64_t off_out, uint64_t copied)
-{
-	uint64_t nearby = change->is_exact ? 0 : NEARBY;
-	uint64_t end = off_out + copied;
-
-	if (is(source, change->file->device, change->file->ino))
-		return 1;
-	if (!is(destination, change->file->device, change->file->ino) || off_out >= change->high + nearby)
-		return 0;
-	return change->low < end + nearby || (!change->is_exact && end % NEARBY);
-}
-
-static int changes_clone(const struct change *change, const struct fusecopy_event *event)
-{
-	return event->kind == FUSECOPY_CLONED &&
-	       changes(change, event->source, event->destination, event->clone.off_out, event->clone.copied);
-}
-
-static int changes_proof(const struct change *change)
-{
-	for (const struct fusecopy_proof *proof = proofs; proof; proof = proof->next)
-		if (changes(change, proof->source, proof->destination, proof->off_out, proof->copied))
-			return 1;
+		if (place->of[which].ino == file->ino && place->of[which].device == file->device &&
+		    disturbs(change, place->event, which == 0))
+			return link / 2;
+		link = place->older[which];
+	}
 	return 0;
 }
 
-static void wait_for_change(const struct change *change)
+void fusecopy_await_events(const struct fusecopy_identity *file, fusecopy_disturbs *disturbs, const void *change)
 {
-	uint64_t number;
-
-	if (!is_busy())
-		return;
 	pthread_mutex_lock(&lock);
-	for (number = noted; number > done; number--)
-		if (changes_clone(change, *event(number - 1))) {
-			wait_for(number);
-			break;
-		}
-	while (changes_proof(change))
-		pthread_cond_wait(&is_done, &lock);
+	wait_for(last_disturbed(file, disturbs, change));
 	pthread_mutex_unlock(&lock);
 }
 
-void fusecopy_barrier_write(const struct fusecopy_file *file, int64_t off, uint64_t length)
-{
-	const struct change change = { .file = file, .low = off, .high = off + length };
-
-	wait_for_change(&change);
-}
-
-void fusecopy_barrier_clone(const struct fusecopy_file *file, uint64_t size, uint64_t end)
-{
-	const struct change change = { .file = file, .low = size, .high = end, .is_exact = 1 };
-
-	wait_for_change(&change);
-}
-
-/* ---- copies that are proven where they were answered ---------------------------------------------------- */
-
-void fusecopy_begin_proof(struct fusecopy_proof *proof)
+void fusecopy_await_telling(int is_source)
 {
 	pthread_mutex_lock(&lock);
-	proof->number = ++proofs_begun;
-	proof->next = proofs;
-	__atomic_store_n(&proofs, proof, __ATOMIC_SEQ_CST);
-	pthread_mutex_unlock(&lock);
-}
-
-void fusecopy_end_proof(const struct fusecopy_proof *proof)
-{
-	struct fusecopy_proof **link = &proofs;
-
-	pthread_mutex_lock(&lock);
-	while (*link != proof)
-		link = &(*link)->next;
-	__atomic_store_n(link, proof->next, __ATOMIC_SEQ_CST);
-	pthread_cond_broadcast(&is_done);
+	wait_for(is_source && last_paired > last_telling ? last_paired : last_telling);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -291,7 +255,7 @@ static void rest(void)
 static void finish(void)
 {
 	for (; done < taken; __atomic_store_n(&done, done + 1, __ATOMIC_SEQ_CST))
-		free(*event(done));
+		free(place_of(done)->event);
 	if (done >= nearest) /* whoever waits for more says so anew */
 		pthread_cond_broadcast(&is_done);
 }
@@ -320,24 +284,26 @@ static uint32_t first_alike(const struct fusecopy_events *events, const struct f
 static void add(struct fusecopy_events *events, struct fusecopy_event *one)
 {
 	events->first[events->count] = one;
-	events->alike[events->count] = first_alike(events, one);
-	events->clones[events->count] = one->clone;
+	if (one->kind == FUSECOPY_CLONED) {
+		events->alike[events->count] = first_alike(events, one);
+		events->clones[events->count] = one->clone;
+	}
 	events->count++;
 }
 
-/* Under the lock: clones that follow one another, no more than somebody waits for, or one other event. */
+/* Under the lock: events of one kind that follow one another, no more than somebody waits for. */
 static void take(struct fusecopy_events *events)
 {
 	uint64_t end = done < nearest && nearest < noted ? nearest : noted;
 
 	events->count = 0;
-	events->kind = (*event(done))->kind;
-	if (events->kind != FUSECOPY_CLONED)
-		end = done + 1;
+	events->kind = place_of(done)->event->kind;
+	if (events->kind != FUSECOPY_CLONED && end > done + FEW)
+		end = done + FEW;
 	for (taken = done; taken < end && events->count < FUSECOPY_TOGETHER; taken++) {
-		if ((*event(taken))->kind != events->kind)
+		if (place_of(taken)->event->kind != events->kind)
 			break;
-		add(events, *event(taken));
+		add(events, place_of(taken)->event);
 	}
 }
 

@@ -9,15 +9,17 @@
 void fusecopy_note(const struct fusecopy_event *what);
 void fusecopy_wake(void);
 
-/* Wait until all that was noted is done; until what a write of a file would disturb is; what a clone would that makes
- * a file of `size` bytes, down to a whole block, end at `end`. */
-void fusecopy_barrier(void);
-void fusecopy_barrier_write(const struct fusecopy_file *file, int64_t off, uint64_t length);
-void fusecopy_barrier_clone(const struct fusecopy_file *file, uint64_t size, uint64_t end);
+/* Whether there is something to be done that a request may have to wait for. */
+int fusecopy_is_pending(void);
 
-/* From before its answer until it is reported, what would change a copy that Python proves waits for it. */
-void fusecopy_begin_proof(struct fusecopy_proof *proof);
-void fusecopy_end_proof(const struct fusecopy_proof *proof);
+/* Whether a change to a file that an event has as its source, or else as its destination, disturbs that. */
+typedef int fusecopy_disturbs(const void *change, const struct fusecopy_event *event, int is_source);
+
+/* Wait until of what was noted before all is done; those events of a file that a change disturbs; those whose reports
+ * may tell of any other file, too, or where `is_source`, may tell that what they wrote came from it. */
+void fusecopy_await_all(void);
+void fusecopy_await_events(const struct fusecopy_identity *file, fusecopy_disturbs *disturbs, const void *change);
+void fusecopy_await_telling(int is_source);
 
 /* The next of them, when those that `next` holds are done; false at the end. */
 int fusecopy_next_events(struct fusecopy_events *next);

@@ -1,10 +1,10 @@
 """What follows answers that the native layer gave by itself (deferred.c), in their order."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from fusecopy.native._native import ffi, lib
 from fusecopy.native.callers import Thread
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from fusecopy.native._native import FusecopyEvents, FusecopyFile
 
 log = logging.getLogger(__name__)
+
+Told = TypeVar("Told")
 
 LENGTH_LIMIT_47: int = lib.FUSECOPY_LENGTH_LIMIT_47
 """To this COPY_FILE_RANGE (opcode 47) is cut, and the program's copy goes on in the next request."""
@@ -80,10 +82,12 @@ def follow(followers: Followers) -> None:
     """Tell of each event, until `end`; blocks."""
     events = ffi.new("struct fusecopy_events *")
     while lib.fusecopy_next_events(events):
-        try:
-            _tell(followers, events)
-        except Exception:
-            log.exception("unexpected error after a request was answered")
+        if events.kind == lib.FUSECOPY_CLONED:
+            _guarded(lambda told: followers.cloned(_series(told)), events)
+            continue
+        tell = followers.release if events.kind == lib.FUSECOPY_RELEASED else followers.crowded
+        for event in ffi.unpack(events.first, events.count):
+            _guarded(tell, _handle(event.source))
 
 
 def end() -> None:
@@ -107,7 +111,7 @@ def proving(source: NativeFile, destination: NativeFile, off_out: int, copied: i
 
 def barrier() -> None:
     """Wait until everything was told that was answered so far, and is being proven."""
-    lib.fusecopy_barrier()
+    lib.fusecopy_barrier_all()
 
 
 def allow_clones(allowed: bool) -> None:
@@ -121,13 +125,12 @@ def allow_copies(allowed: bool) -> None:
     lib.fusecopy_allow_copies(allowed)
 
 
-def _tell(followers: Followers, events: "FusecopyEvents") -> None:
-    if events.kind == lib.FUSECOPY_CLONED:
-        followers.cloned(_series(events))
-    elif events.kind == lib.FUSECOPY_RELEASED:
-        followers.release(_handle(events.first[0].source))
-    else:
-        followers.crowded(_handle(events.first[0].source))
+def _guarded(tell: Callable[[Told], None], told: Told) -> None:
+    """What goes wrong with one event costs no other."""
+    try:
+        tell(told)
+    except Exception:
+        log.exception("unexpected error after a request was answered")
 
 
 def _series(events: "FusecopyEvents") -> list[Series]:

@@ -107,6 +107,11 @@ class NativeFile:
         """The struct itself."""
         return self._file
 
+    def tell_others(self) -> None:
+        """What is told when it is closed may name files that were neither read nor are its own: changes of
+        names wait for that."""
+        self._file.tells_others = True
+
     @property
     def is_written(self) -> bool:
         """Whether there was any WRITE request."""
@@ -145,6 +150,12 @@ class NativeFile:
         taken = ffi.new("struct fusecopy_moved *")
         lib.fusecopy_take_moved(self._file, pid, writes, taken)
         return _moved(taken)
+
+
+def note_source(device: int, ino: int, number: int) -> None:
+    """A file of that identity in the backing, and that number in the mount, is read without READs of it:
+    changes of its names wait for reports of what was written, which may have come from it."""
+    lib.fusecopy_note_source(device, ino, number)
 
 
 def _moved(m: "FusecopyMoved") -> Moved:

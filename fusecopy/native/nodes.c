@@ -184,6 +184,14 @@ int fusecopy_node_expire(uint64_t number)
 	return believed;
 }
 
+int fusecopy_node_is_known(uint64_t number)
+{
+	int is_known = lock_and_find(number) != NULL;
+
+	pthread_mutex_unlock(&lock);
+	return is_known;
+}
+
 int64_t fusecopy_node_told_size(uint64_t number)
 {
 	struct node *node = lock_and_find(number);

@@ -18,6 +18,9 @@ void fusecopy_node_close_all(const int *descriptors, size_t count);
 /* Have the kernel believe no attributes of it from now on. Whether it did until now. */
 int fusecopy_node_expire(uint64_t number);
 
+/* Whether it is in the table. */
+int fusecopy_node_is_known(uint64_t number);
+
 /* The size in bytes that the kernel was last told, or -1. */
 int64_t fusecopy_node_told_size(uint64_t number);
 

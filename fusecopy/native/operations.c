@@ -14,6 +14,7 @@
 #include "deferred.h"
 #include "attributes.h"
 #include "backlog.h"
+#include "barrier.h"
 #include "clones.h"
 #include "data.h"
 #include "fuse.h"
@@ -39,13 +40,13 @@ static const struct fusecopy_operation operations[FUSECOPY_OPCODES] = {
 	OPERATION(FORGET, "forget", CHANGES, ARGUMENTS(fuse_forget_in), .is_open = 1),
 	OPERATION(BATCH_FORGET, "batch_forget", CHANGES, ARGUMENTS(fuse_batch_forget_in), .is_open = 1),
 	OPERATION(GETATTR, "getattr", AT_ONCE, ARGUMENTS(fuse_getattr_in), .answer = fusecopy_answer_getattr),
-	OPERATION(SETATTR, "setattr", CHANGES, ARGUMENTS(fuse_setattr_in), .before = FUSECOPY_CHANGE_FIRST),
+	OPERATION(SETATTR, "setattr", CHANGES, ARGUMENTS(fuse_setattr_in), .before = FUSECOPY_FILE_FIRST),
 	OPERATION(READLINK, "readlink", ASKS),
 	OPERATION(SYMLINK, "symlink", CHANGES),
 	OPERATION(MKNOD, "mknod", CHANGES, ARGUMENTS(fuse_mknod_in)),
 	OPERATION(MKDIR, "mkdir", CHANGES, ARGUMENTS(fuse_mkdir_in)),
 	OPERATION(UNLINK, "unlink", CHANGES, .before = FUSECOPY_NAMES_FIRST),
-	OPERATION(RMDIR, "rmdir", CHANGES, .before = FUSECOPY_NAMES_FIRST),
+	OPERATION(RMDIR, "rmdir", CHANGES),
 	OPERATION(RENAME, "rename", CHANGES, ARGUMENTS(fuse_rename_in), .before = FUSECOPY_NAMES_FIRST),
 	OPERATION(RENAME2, "rename2", CHANGES, ARGUMENTS(fuse_rename2_in), .before = FUSECOPY_NAMES_FIRST),
 	OPERATION(LINK, "link", CHANGES, ARGUMENTS(fuse_link_in), .before = FUSECOPY_NAMES_FIRST),
@@ -62,8 +63,8 @@ static const struct fusecopy_operation operations[FUSECOPY_OPCODES] = {
 	OPERATION(COPY_FILE_RANGE, "copy_file_range", CHANGES, ARGUMENTS(fuse_copy_file_range_in),
 		  .answer = fusecopy_answer_copy, .before_python = FUSECOPY_ALL_FIRST, .sees = FUSECOPY_SEES_CHANGES),
 	OPERATION(LSEEK, "lseek", ASKS, ARGUMENTS(fuse_lseek_in)),
-	OPERATION(FALLOCATE, "fallocate", CHANGES, ARGUMENTS(fuse_fallocate_in), .before = FUSECOPY_ALL_FIRST),
-	OPERATION(IOCTL, "ioctl", CHANGES, ARGUMENTS(fuse_ioctl_in), .before = FUSECOPY_CHANGE_FIRST),
+	OPERATION(FALLOCATE, "fallocate", CHANGES, ARGUMENTS(fuse_fallocate_in), .before = FUSECOPY_FILE_FIRST),
+	OPERATION(IOCTL, "ioctl", CHANGES, ARGUMENTS(fuse_ioctl_in), .before = FUSECOPY_FILE_FIRST),
 	OPERATION(FLUSH, "flush", ASKS, ARGUMENTS(fuse_flush_in)),
 	OPERATION(FSYNC, "fsync", CHANGES, ARGUMENTS(fuse_fsync_in), .is_open = 1),
 	OPERATION(RELEASE, "release", AT_ONCE, ARGUMENTS(fuse_release_in), .answer = answer_release, .is_open = 1),
@@ -120,28 +121,6 @@ static int answer_interrupt(struct fusecopy_request *request)
 	return FUSECOPY_ANSWERED;
 }
 
-/* A SETATTR of something else than the size, and an ioctl without an argument, change nothing that is told: Python's
- * open() asks by one whether a file is a terminal. */
-static int is_change(const struct fusecopy_request *request)
-{
-	const struct fuse_setattr_in *setattr = request->arguments;
-	const struct fuse_ioctl_in *ioctl = request->arguments;
-
-	if (request->header->opcode == FUSE_SETATTR)
-		return !!(setattr->valid & FATTR_SIZE);
-	return request->header->opcode != FUSE_IOCTL || ioctl->in_size > 0;
-}
-
-static void barrier(int first, const struct fusecopy_request *request)
-{
-	const struct fuse_write_in *write = request->arguments;
-
-	if (first == FUSECOPY_RANGE_FIRST)
-		fusecopy_barrier_write((const struct fusecopy_file *)(uintptr_t)write->fh, write->offset, write->size);
-	else if (first == FUSECOPY_CHANGE_FIRST ? is_change(request) : first != FUSECOPY_NOTHING_FIRST)
-		fusecopy_barrier();
-}
-
 /* (allow_root) As libfuse has it: who holds an open file was let in when it was opened. */
 static int is_denied(const struct fusecopy_operation *operation, const struct fusecopy_request *request)
 {
@@ -191,10 +170,10 @@ static int is_served_natively(struct fusecopy_request *request)
 		request->payload = (const char *)request->arguments + operation->arguments;
 		request->payload_size = request->header->len - sizeof(*request->header) - operation->arguments;
 	}
-	barrier(operation->before, request);
+	fusecopy_barrier(operation->before, request);
 	if (answer(operation, request) == FUSECOPY_ANSWERED)
 		return 1;
-	barrier(operation->before_python, request);
+	fusecopy_barrier(operation->before_python, request);
 	fusecopy_begin_interruptible(request);
 	fusecopy_uring_begin_python();
 	on_left(request);
@@ -218,7 +197,7 @@ static int kind_of(const struct fusecopy_request *request)
 
 	if (!operation)
 		return FUSECOPY_AT_ONCE;
-	return request->header->opcode == FUSE_IOCTL && !is_change(request) ? FUSECOPY_ASKS : operation->kind;
+	return request->header->opcode == FUSE_IOCTL && !fusecopy_is_change(request) ? FUSECOPY_ASKS : operation->kind;
 }
 
 void fusecopy_serve(void)

@@ -8,14 +8,6 @@
 
 struct fusecopy_request;
 
-/* The barrier (deferred.c) before a request is answered, for: nothing; what a change of its range of a file would
- * disturb; everything, if it changes anything; everything, because it changes names that a report tells. */
-#define FUSECOPY_NOTHING_FIRST 0
-#define FUSECOPY_RANGE_FIRST 1
-#define FUSECOPY_CHANGE_FIRST 2
-#define FUSECOPY_NAMES_FIRST 3
-#define FUSECOPY_ALL_FIRST 4
-
 /* What others did to the backing (watch.h) that a request is to see: anything, as it looks at the backing itself; all
  * of it, and the names that the kernel came by. */
 #define FUSECOPY_SEES_CHANGES 1
@@ -28,7 +20,7 @@ struct fusecopy_operation {
 	int kind;	    /* what it may wait for (backlog.h) */
 	size_t arguments;   /* bytes of its own header */
 	int (*answer)(struct fusecopy_request *request); /* natively: FUSECOPY_ANSWERED or FUSECOPY_LEFT */
-	int before;					 /* the barrier before anybody answers it */
+	int before;					 /* what it waits for first (barrier.h) */
 	int before_python;				 /* and more, before Python does */
 	int sees;					 /* what others did before is applied first */
 	int is_open; /* it is about a file that is open, or about none: whoever has it may ask */

@@ -38,6 +38,12 @@ struct fusecopy_client {
 	struct fusecopy_client *next;
 };
 
+/* Which file it is, by st_dev and st_ino in the backing; a device of 0 is none. */
+struct fusecopy_identity {
+	uint64_t device;
+	uint64_t ino;
+};
+
 /* An open file served natively. Its address is the fh that the kernel returns with each request. */
 struct fusecopy_file {
 	int fd;
@@ -48,6 +54,7 @@ struct fusecopy_file {
 	uint64_t device;  /* st_dev and st_ino in the backing */
 	uint64_t ino;
 	int is_written;
+	int tells_others; /* what is told when it is closed may name files that were neither read nor are its own */
 	int client_count;
 	int crowd; /* with so many clients those that are gone are reported; 0: as many as is usual */
 	struct fusecopy_client *clients;
@@ -190,8 +197,8 @@ struct fusecopy_event {
 
 #define FUSECOPY_TOGETHER 256
 
-/* Clones in the order of their answers, or one event of another kind. Of each clone there is which one was the first of
- * the same files and the same caller that was carried the same way. */
+/* Events of one kind, in the order of their answers. Of each clone there is which one was the first of the same files
+ * and the same caller that was carried the same way. */
 struct fusecopy_events {
 	int kind;
 	uint32_t count;

@@ -9,6 +9,9 @@ import pytest
 
 from tests.mount.test_names import EXCHANGE, rename
 from tests.mounted import FUSECOPY, mounted
+from tests.reflink.files import noise
+
+SIZE = 65536
 
 pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.loop]
 
@@ -64,6 +67,80 @@ def _link_gone_behind_the_back(top: Path) -> None:
     os.unlink(top / "two")
 
 
+def clone(source: Path, destination: Path) -> None:
+    """Copy by one request."""
+    with source.open("rb") as a, destination.open("wb") as b:
+        assert os.copy_file_range(a.fileno(), b.fileno(), SIZE, 0, 0) == SIZE
+
+
+def read_and_write(source: Path, destination: Path) -> None:
+    """Copy as a program does that knows nothing better."""
+    destination.write_bytes(source.read_bytes())
+
+
+def _rename_source(top: Path, number: int) -> None:
+    os.rename(top / "a", top / f"renamed{number}")
+
+
+def _unlink_source(top: Path, number: int) -> None:
+    os.unlink(top / "a")
+
+
+def _replace_source(top: Path, number: int) -> None:
+    (top / "new").write_bytes(b"another file")
+    os.rename(top / "new", top / "a")
+
+
+def _truncate_source(top: Path, number: int) -> None:
+    os.truncate(top / "a", 0)
+
+
+def _link_source(top: Path, number: int) -> None:
+    os.link(top / "a", top / f"link{number}")
+    os.unlink(top / "a")
+
+
+def _rename_destination(top: Path, number: int) -> None:
+    os.rename(top / "to", top / f"to{number}")
+
+
+def _link_destination(top: Path, number: int) -> None:
+    os.link(top / "to", top / f"linked{number}")
+    os.unlink(top / "to")
+
+
+def _unlink_destination(top: Path, number: int) -> None:
+    os.unlink(top / "to")
+
+
+def _truncate_destination(top: Path, number: int) -> None:
+    os.truncate(top / "to", 1)
+
+
+def _exchange(top: Path, number: int) -> None:
+    rename(top / "a", top / "to", EXCHANGE)
+    os.rename(top / "to", top / f"exchanged{number}")
+
+
+def _rename_directory(top: Path, number: int) -> None:
+    os.rename(top, top.with_name(f"was{number}"))
+
+
+AT_ONCE = [
+    _rename_source,
+    _unlink_source,
+    _replace_source,
+    _truncate_source,
+    _link_source,
+    _rename_destination,
+    _link_destination,
+    _unlink_destination,
+    _truncate_destination,
+    _exchange,
+    _rename_directory,
+]
+
+
 CASES = [
     _link_gone,
     _link_replaced,
@@ -89,6 +166,28 @@ def test_a_record_names_its_files_by_names_they_have(btrfs: Path, act: Callable[
         subprocess.run(["cp", "other", "a"], cwd=mount.path, check=True, timeout=30)
         copies = mount.copies(2)
     assert [(copy.src, copy.dst) for copy in copies] == [("a", "to"), ("other", "a")]
+
+
+@pytest.mark.parametrize("copy", [clone, read_and_write], ids=lambda copy: copy.__name__)
+def test_what_follows_a_copy_at_once_does_not_change_its_record(
+    btrfs: Path, copy: Callable[[Path, Path], None]
+) -> None:
+    """The same names are used again and again."""
+    backing = btrfs / f"at-once-{copy.__name__}"
+    backing.mkdir()
+    rounds = [(number, act) for number in range(4) for act in AT_ONCE]
+    with mounted(backing) as mount:
+        top = mount.path / "d"
+        for seed, (number, act) in enumerate(rounds):
+            top.mkdir(exist_ok=True)
+            (top / "a").write_bytes(noise(SIZE, seed))
+            copy(top / "a", top / "to")
+            act(top, number)
+            for name in ("a", "to"):
+                (top / name).unlink(missing_ok=True)
+        copies = mount.copies(len(rounds))
+    told = [(copy.src, copy.dst, copy.copied, copy.unprovable) for copy in copies]
+    assert told == [("d/a", "d/to", SIZE, 0)] * len(rounds)
 
 
 def test_a_directory_served_at_its_own_parent_is_told_by_its_descriptor(btrfs: Path) -> None:

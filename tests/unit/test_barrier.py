@@ -1,0 +1,254 @@
+"""Requests wait for what is still to be told of their files and names, and for nothing else."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fusecopy.native import nodes
+from fusecopy.native._native import ffi, lib
+from fusecopy.native.files import NativeFile
+
+FOLDER, INODE = 1000, 1001
+"""What the kernel calls the directory, and the file that LINK and SETATTR are about."""
+
+OPCODES = {
+    ffi.string(row.name).decode(): opcode
+    for opcode in range(lib.FUSECOPY_OPCODES)
+    if (row := lib.fusecopy_operation(opcode))
+}
+
+
+def waiter(wait: Callable[[], None]) -> threading.Thread:
+    """A thread that is waiting."""
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(0.05)
+    assert thread.is_alive()
+    return thread
+
+
+def ends(thread: threading.Thread) -> None:
+    """Nothing holds up a thread any more."""
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def passes(wait: Callable[[], None]) -> None:
+    """Nothing is waited for, although there is something to be told."""
+    assert lib.fusecopy_is_pending()
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    ends(thread)
+    assert lib.fusecopy_is_pending()
+
+
+def note(kind: int, source: NativeFile, destination: NativeFile | None = None) -> None:
+    event = ffi.new("struct fusecopy_event *", {"kind": kind, "clone": {"copied": 1}})
+    event.source = source.native
+    if destination:
+        event.destination = destination.native
+    lib.fusecopy_note(event)
+
+
+def tell() -> None:
+    """Do what is to be done first; what was taken before is done then."""
+    lib.fusecopy_next_events(EVENTS)
+
+
+def tell_all() -> None:
+    while lib.fusecopy_is_pending():
+        lib.fusecopy_next_events(EVENTS)
+
+
+EVENTS = ffi.new("struct fusecopy_events *")
+
+lib.fusecopy_end_events()  # so that nobody waits for more events: `tell` returns when there are none
+
+
+@dataclass
+class Place:
+    """A directory that the native layer knows, with files `a`, `b` and a directory `d`."""
+
+    path: Path
+
+    def file(self, name: str) -> NativeFile:
+        st = (self.path / name).stat()
+        return NativeFile(-1, (st.st_dev, st.st_ino))
+
+    def request(
+        self, name: str, payload: bytes = b"", arguments: "ffi.CData | None" = None, number: int = FOLDER
+    ) -> Callable[[], None]:
+        """What waits before such a request is answered."""
+        opcode = OPCODES[name]
+        header = ffi.new("struct fuse_in_header *", {"opcode": opcode, "nodeid": number})
+        request = ffi.new("struct fusecopy_request *")
+        request.header, request.arguments = header, arguments or ffi.NULL
+        names = ffi.new("char[]", payload)
+        request.payload, request.payload_size = names, len(payload) + 1
+        keep = header, arguments, names
+        scope = lib.fusecopy_operation(opcode).before
+        return lambda: (lib.fusecopy_barrier(scope, request), keep)[0]
+
+    def unlink(self, name: str) -> Callable[[], None]:
+        return self.request("UNLINK", name.encode())
+
+    def rename(self, old: str, new: str) -> Callable[[], None]:
+        arguments = ffi.new("struct fuse_rename2_in *", {"newdir": FOLDER})
+        return self.request("RENAME2", f"{old}\0{new}".encode(), arguments)
+
+    def link(self) -> Callable[[], None]:
+        return self.request("LINK", b"new", ffi.new("struct fuse_link_in *", {"oldnodeid": INODE}))
+
+    def truncate(self) -> Callable[[], None]:
+        arguments = ffi.new("struct fuse_setattr_in *", {"valid": lib.FATTR_SIZE})
+        return self.request("SETATTR", arguments=arguments, number=INODE)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).touch()
+    (tmp_path / "d").mkdir()
+    entered = {FOLDER: os.open(tmp_path, os.O_PATH), INODE: os.open(tmp_path / "b", os.O_PATH)}
+    for number, descriptor in entered.items():
+        nodes.enter(number, descriptor, 1.0, FOLDER)
+    yield Place(tmp_path)
+    tell_all()
+    for number, descriptor in entered.items():
+        nodes.forget(number)
+        os.close(descriptor)
+
+
+def test_a_small_wait_does_not_pay_for_a_large_one() -> None:
+    files = [NativeFile(-1, (1, number)) for number in range(4)]
+    note(lib.FUSECOPY_CLONED, *files[:2])
+    note(lib.FUSECOPY_CLONED, *files[2:])
+    everything = waiter(lib.fusecopy_barrier_all)
+    first = waiter(lambda: lib.fusecopy_barrier_clone(files[0].native, 0, 1))
+    tell()
+    assert EVENTS.count == 1
+    tell()  # the first is done
+    ends(first)
+    assert everything.is_alive()
+    tell_all()
+    ends(everything)
+
+
+CHANGES: dict[str, Callable[[Place], Callable[[], None]]] = {
+    "unlink": lambda place: place.unlink("b"),
+    "rename": lambda place: place.rename("b", "new"),
+    "replace": lambda place: place.rename("a", "b"),
+    "link": lambda place: place.link(),
+    "truncate": lambda place: place.truncate(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_what_concerns_the_file_is_waited_for(
+    place: Place, change: Callable[[Place], Callable[[], None]]
+) -> None:
+    files = {name: place.file(name) for name in "abc"}
+    note(lib.FUSECOPY_RELEASED, files["c"])
+    passes(change(place))
+    for kind, *concerned in (
+        (lib.FUSECOPY_RELEASED, files["b"]),
+        (lib.FUSECOPY_CLONED, files["b"], files["c"]),
+        (lib.FUSECOPY_CLONED, files["c"], files["b"]),
+    ):
+        note(kind, *concerned)
+        note(lib.FUSECOPY_RELEASED, files["c"])
+        thread = waiter(change(place))
+        while thread.is_alive():
+            tell()
+            thread.join(0.05)
+        assert lib.fusecopy_is_pending()  # what came later was not waited for
+        tell_all()
+        note(lib.FUSECOPY_RELEASED, files["c"])
+        passes(change(place))
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_what_was_written_may_have_come_from_what_was_read(
+    place: Place, change: Callable[[Place], Callable[[], None]]
+) -> None:
+    written, read = place.file("c"), place.file("b")
+    written.native.is_written = True
+    note(lib.FUSECOPY_RELEASED, written)
+    passes(change(place))
+    lib.fusecopy_note_source(read.native.device, read.native.ino, INODE)
+    thread = waiter(change(place))
+    tell_all()
+    ends(thread)
+
+
+def test_what_may_name_others_is_waited_for(place: Place) -> None:
+    telling = place.file("c")
+    note(lib.FUSECOPY_RELEASED, telling)
+    passes(place.unlink("a"))
+    telling.tell_others()
+    note(lib.FUSECOPY_RELEASED, telling)
+    thread = waiter(place.unlink("a"))
+    tell_all()
+    ends(thread)
+
+
+def test_a_directory_s_name_is_part_of_all_below_it(place: Place) -> None:
+    note(lib.FUSECOPY_RELEASED, place.file("c"))
+    passes(place.request("RMDIR", b"d"))
+    thread = waiter(place.rename("d", "e"))
+    tell_all()
+    ends(thread)
+
+
+def test_what_is_not_there_is_not_waited_for(place: Place) -> None:
+    note(lib.FUSECOPY_RELEASED, place.file("c"))
+    passes(place.unlink("none"))
+
+
+def test_a_file_whose_descriptor_is_closed_waits_for_everything(place: Place) -> None:
+    note(lib.FUSECOPY_RELEASED, place.file("c"))
+    nodes.take_back(INODE)
+    thread = waiter(place.truncate())
+    tell_all()
+    ends(thread)
+
+
+def test_a_write_waits_for_clones_that_it_would_disturb(place: Place) -> None:
+    a, b = place.file("a"), place.file("b")
+
+    def write(file: NativeFile, offset: int) -> Callable[[], None]:
+        arguments = ffi.new("struct fuse_read_in *", {"fh": file.fh, "offset": offset, "size": 1})
+        return place.request("WRITE", arguments=arguments)
+
+    note(lib.FUSECOPY_RELEASED, a)
+    passes(write(a, 0))
+    tell_all()
+    for file in (a, b):
+        note(lib.FUSECOPY_CLONED, a, b)
+        thread = waiter(write(file, 0))
+        tell_all()
+        ends(thread)
+
+
+def test_an_event_is_found_among_thousands(place: Place) -> None:
+    """The ring grows with its chains; thousands of other files' events lie on both sides."""
+    others = [NativeFile(-1, (1, number)) for number in range(3000)]
+    concerned = place.file("b")
+    for other in others[:1500]:
+        note(lib.FUSECOPY_RELEASED, other)
+    note(lib.FUSECOPY_RELEASED, concerned)
+    for other in others[1500:]:
+        note(lib.FUSECOPY_RELEASED, other)
+    passes(place.unlink("a"))
+    thread = waiter(place.unlink("b"))
+    told = 0
+    while thread.is_alive():
+        tell()
+        told += EVENTS.count
+        thread.join(0 if told < 1500 else 0.05)
+        assert told <= 1600
+    assert told >= 1500
