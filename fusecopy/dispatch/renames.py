@@ -27,6 +27,16 @@ class Renamed(NamedTuple):
     displaced: bytes | None
 
 
+class Removed(NamedTuple):
+    """What was at a path below the mount's root is there no more: it is told by that name for ever, whatever
+    becomes of what has the name next."""
+
+    path: bytes
+
+
+Change = Renamed | Removed
+
+
 class _Destination(msgspec.Struct):
     dst: str
     dst_b64: str | None = None
@@ -71,6 +81,10 @@ class _Names:
         self._put(new, other)
         self._put(old, moved)
 
+    def before_removal(self, path: bytes) -> None:
+        """Go back to before a removal."""
+        self._put(path, _Place(path))
+
     def path(self, path: bytes) -> bytes:
         """The last path of what is at a path."""
         at: _Place | None = self._root
@@ -96,15 +110,17 @@ class _Names:
         directory.below[name] = place
 
 
-def with_last_names(queue: Sequence[Record | bytes | Renamed], count: int) -> list[Record | bytes]:
+def with_last_names(queue: Sequence[Record | bytes | Change], count: int) -> list[Record | bytes]:
     """The records among the first `count` of what waits, by the names that files have after all of it."""
     if not any(isinstance(waiting, Renamed) for waiting in queue):
-        return [waiting for waiting in queue[:count] if not isinstance(waiting, Renamed)]
+        return [waiting for waiting in queue[:count] if not isinstance(waiting, Change)]
     last, found = _Names(), list[Record | bytes]()
     for at in range(len(queue) - 1, -1, -1):
         waiting = queue[at]
         if isinstance(waiting, Renamed):
             last.before(waiting)
+        elif isinstance(waiting, Removed):
+            last.before_removal(waiting.path)
         elif at < count:
             found.append(_line(waiting, last) if isinstance(waiting, bytes) else _record(waiting, last))
     found.reverse()

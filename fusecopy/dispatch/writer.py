@@ -14,7 +14,7 @@ from fusecopy.dispatch.claim import cannot_be_written, make_private
 from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.logfile import KEEP, MAX_BYTES, LogFile
 from fusecopy.dispatch.records import Footer, Header, Lost, Record, Totals, timestamp
-from fusecopy.dispatch.renames import Renamed, with_last_names
+from fusecopy.dispatch.renames import Change, with_last_names
 from fusecopy.dispatch.totals import Tally
 
 QUEUE_LIMIT = 4096
@@ -74,7 +74,7 @@ class Writer:
         self._limit = limit
         # Its lock is reentrant, so a signal handler that interrupts put() cannot wait for itself.
         self._changed = threading.Condition()
-        self._queue: list[Record | bytes | Renamed] = []
+        self._queue: list[Record | bytes | Change] = []
         self._dropped = 0
         self._lost = 0
         self._accepted = 0
@@ -121,7 +121,7 @@ class Writer:
             if self._queue and (was_empty or self._half_full()):
                 self._changed.notify_all()
 
-    def renamed(self, renamed: Renamed) -> None:
+    def renamed(self, renamed: Change) -> None:
         """A file or directory has another name: records that wait are to tell that."""
         with self._changed:
             if self._queue:

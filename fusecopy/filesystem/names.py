@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import pyfuse3
 
-from fusecopy.dispatch.renames import Renamed
+from fusecopy.dispatch.renames import Change, Removed, Renamed
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.attributes import told
 from fusecopy.filesystem.credentials import Context, Credentials
@@ -37,7 +37,7 @@ class Names:
         inodes: InodeTable,
         credentials: Credentials,
         timeout: float,
-        renamed: Callable[[Renamed], None],
+        renamed: Callable[[Change], None],
     ) -> None:
         self._inodes = inodes
         self._credentials = credentials
@@ -198,8 +198,8 @@ class Names:
             self._inodes.give_back(known)
             raise
         unnamed = self._gone(known, directory, parent, name)
-        if not unnamed:
-            self._renamed(Renamed(self._path(parent, name), known.path(), None))
+        path = self._path(parent, name)
+        self._renamed(Removed(path) if unnamed else Renamed(path, known.path(), None))
         # Of two hard links that go at once neither sees that the other goes, so two are counted again; a
         # link made since merely has the descriptor stay open.
         only = st.st_nlink == 1 or stat.S_ISDIR(st.st_mode)

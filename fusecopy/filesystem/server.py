@@ -23,7 +23,7 @@ from fusecopy.copying.backing import measure
 from fusecopy.dispatch import records
 from fusecopy.dispatch.claim import Claim
 from fusecopy.dispatch.lines import Lines
-from fusecopy.dispatch.renames import Renamed
+from fusecopy.dispatch.renames import Change
 from fusecopy.dispatch.totals import Tally
 from fusecopy.dispatch.writer import Writer
 from fusecopy.errors import BackingError, FusecopyError, UnmountError
@@ -131,7 +131,7 @@ class DeferredLog:
             else:
                 self.writer.put(record)
 
-    def renamed(self, renamed: Renamed) -> None:
+    def renamed(self, renamed: Change) -> None:
         """A file or directory has another name."""
         if self.writer:
             self.writer.renamed(renamed)

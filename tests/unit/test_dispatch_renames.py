@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from fusecopy.dispatch.records import Copy, Record
-from fusecopy.dispatch.renames import Renamed, told_at, with_last_names
+from fusecopy.dispatch.renames import Change, Removed, Renamed, told_at, with_last_names
 from tests import samples
 
-Waiting = Record | bytes | Renamed
+Waiting = Record | bytes | Change
 
 
 def at(path: str) -> Copy:
@@ -47,6 +47,9 @@ def exchanged(one: str, other: str) -> Renamed:
         ([at("tmp"), at("other"), link("tmp", "other"), moved("other", "last")], ["last", "last"]),
         ([at("a"), moved("a", "a")], ["a"]),
         ([at("x")], ["x"]),
+        ([at("a"), Removed(b"a"), at("a"), moved("a", "b")], ["a", "b"]),
+        ([at("t/a"), Removed(b"t/a"), Removed(b"t"), at("t/a"), moved("t", "u")], ["t/a", "u/a"]),
+        ([at("a"), moved("a", "b"), Removed(b"b"), moved("c", "b"), moved("b", "d")], ["b"]),
     ],
 )
 @pytest.mark.parametrize("as_lines", [False, True])
