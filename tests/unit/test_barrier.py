@@ -4,13 +4,18 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fusecopy.native import nodes
 from fusecopy.native._native import ffi, lib
 from fusecopy.native.files import NativeFile
+
+if TYPE_CHECKING:
+    from fusecopy.native._native import CData
 
 FOLDER, INODE = 1000, 1001
 """What the kernel calls the directory, and the file that LINK and SETATTR are about."""
@@ -80,7 +85,7 @@ class Place:
         return NativeFile(-1, (st.st_dev, st.st_ino))
 
     def request(
-        self, name: str, payload: bytes = b"", arguments: "ffi.CData | None" = None, number: int = FOLDER
+        self, name: str, payload: bytes = b"", arguments: "CData | None" = None, number: int = FOLDER
     ) -> Callable[[], None]:
         """What waits before such a request is answered."""
         opcode = OPCODES[name]
@@ -89,9 +94,12 @@ class Place:
         request.header, request.arguments = header, arguments or ffi.NULL
         names = ffi.new("char[]", payload)
         request.payload, request.payload_size = names, len(payload) + 1
-        keep = header, arguments, names
         scope = lib.fusecopy_operation(opcode).before
-        return lambda: (lib.fusecopy_barrier(scope, request), keep)[0]
+
+        def wait(*kept: object) -> None:
+            lib.fusecopy_barrier(scope, request)
+
+        return partial(wait, header, arguments, names)
 
     def unlink(self, name: str) -> Callable[[], None]:
         return self.request("UNLINK", name.encode())
