@@ -13,6 +13,7 @@
       LogError                  22   the dispatch log is unreadable or of a newer schema
       RequirementError          23   something that doctor --require names does not work here
       ExpectationError          24   the copies of a command were not what expect was told
+      ServerCheckError          25   check-server found something that is not ok
 
 These numbers are a promise to scripts; tests/unit/test_errors.py pins them.
 """
@@ -37,6 +38,7 @@ class Exit(IntEnum):
     LOG = 22
     REQUIREMENT = 23
     EXPECTATION = 24
+    SERVER_CHECK = 25
 
 
 class FusecopyError(Exception):
@@ -128,3 +130,9 @@ class ExpectationError(FusecopyError):
     """The copies of a command were not what expect was told."""
 
     exit_status = Exit.EXPECTATION
+
+
+class ServerCheckError(FusecopyError):
+    """A FUSE server is not right about copies."""
+
+    exit_status = Exit.SERVER_CHECK

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fusecopy import io_uring
-from tests import loopfs
+from tests import loopfs, peers
 from tests.mounted import TRANSPORT
 
 TRACEPOINT = Path("/sys/kernel/tracing/events/fuse/fuse_request_send/enable")
@@ -118,6 +118,9 @@ CAPABILITIES: dict[str, Callable[[], bool]] = {
     "tracefs": _has_tracefs,
     "seccomp": _has_seccomp,
     "io_uring": _has_io_uring,
+    "passthrough_ll": lambda: peers.passthrough_ll() is not None,
+    "mergerfs": lambda: shutil.which("mergerfs") is not None,
+    "bindfs": lambda: shutil.which("bindfs") is not None,
     "lab": _in_lab,
 }
 

@@ -13,6 +13,7 @@ from fusecopy.terminal import escape_what_cannot_be_encoded, say
 
 COMMANDS = {
     "audit": "run a command and check that program, kernel, server and extents agree",
+    "check-server": "try out whether a FUSE server is right about copies",
     "clone": "clone a file or a whole tree, in a mount by one request or elsewhere",
     "cp": "copy one file in one way or not at all",
     "demo": "show on a scratch mount how copies travel",
@@ -36,7 +37,7 @@ COMMANDS = {
 }
 """Name and one line of help; the module has the same name, with _ for what Python or we use otherwise."""
 
-MODULES = {"list": "list_mounts", "cp": "copy"}
+MODULES = {"list": "list_mounts", "cp": "copy", "check-server": "check_server"}
 
 
 class _Commands(click.Group):

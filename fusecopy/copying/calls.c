@@ -9,8 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -169,6 +171,44 @@ int fc_inode_flags(int fd, uint32_t *flags)
 int fc_rename_new(int directory, const char *old, const char *new)
 {
 	return renameat2(directory, old, directory, new, RENAME_NOREPLACE) < 0 ? -errno : 0;
+}
+
+int64_t fc_resident_bytes(int fd)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), pages;
+	int64_t resident = 0;
+	unsigned char *told;
+	struct stat st;
+	void *mapped;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!st.st_size)
+		return 0;
+	pages = ((size_t)st.st_size + page - 1) / page;
+	mapped = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (mapped == MAP_FAILED)
+		return -errno;
+	told = malloc(pages);
+	if (!told)
+		resident = -ENOMEM;
+	else if (mincore(mapped, (size_t)st.st_size, told) < 0)
+		resident = -errno;
+	else
+		for (size_t n = 0; n < pages; n++)
+			resident += told[n] & 1 ? (int64_t)page : 0;
+	free(told);
+	munmap(mapped, (size_t)st.st_size);
+	return resident;
+}
+
+int64_t fc_servers_size(int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_SIZE, &st) < 0)
+		return -errno;
+	return (int64_t)st.stx_size;
 }
 
 int fc_syncfs(int fd)

@@ -24,6 +24,8 @@ int fc_punch_hole(int fd, int64_t offset, int64_t length);
 int fc_extend(int fd, int64_t offset, int64_t length);
 int fc_inode_flags(int fd, uint32_t *flags);
 int fc_rename_new(int directory, const char *old, const char *new);
+int64_t fc_resident_bytes(int fd);
+int64_t fc_servers_size(int fd);
 int fc_syncfs(int fd);
 uint64_t fc_generation(int fd);
 

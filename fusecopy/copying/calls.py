@@ -175,6 +175,17 @@ def rename_new(directory: int, old: bytes, new: bytes) -> None:
     check(lib.fc_rename_new(directory, old, new))
 
 
+def resident_bytes(fd: int) -> int:
+    """mincore(2): how much of a file is in the page cache. Only who may write the file, or owns it, is told
+    (Linux 5.2 and later); for others all is."""
+    return int(check(lib.fc_resident_bytes(fd)))
+
+
+def servers_size(fd: int) -> int:
+    """statx(2) with AT_STATX_FORCE_SYNC: a file's size as its server has it."""
+    return int(check(lib.fc_servers_size(fd)))
+
+
 def syncfs(fd: int) -> None:
     """syncfs(2): have the kernel write out what it holds of a filesystem."""
     check(lib.fc_syncfs(fd))

@@ -34,6 +34,8 @@ ASKS = {SystemCall.COPY_FILE_RANGE: "cp", SystemCall.FICLONE: "cp", SystemCall.S
 RULES = {"nfs-copy-hangs": "nfs-copy-hangs,seconds=1", "zero-after-16m": "zero-after-16m,after=1M"}
 """How the faults are asked for here, where not by their names alone."""
 
+EVERY_DAY = ("cifs-eio", "nfsd-short-4m", "zero-after-16m", "ficlone-einval", "lustre-enodata")
+
 FOOLED = {"zero-after-16m"}
 """Faults that programs take for the source's end, after some progress."""
 
@@ -61,6 +63,11 @@ def place(places: dict[SystemCall, Path]) -> Path:
     return places[SystemCall.COPY_FILE_RANGE]
 
 
+def _param(name: str) -> object:
+    """One of each effect and call is enough for every day."""
+    return pytest.param(name, marks=() if name in EVERY_DAY else pytest.mark.slow)
+
+
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -82,7 +89,7 @@ def _run(place: Path, rule: str, script: str) -> "subprocess.CompletedProcess[st
     )
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name != "count-32bit"])
+@pytest.mark.parametrize("name", [_param(name) for name in FAULTS if name != "count-32bit"])
 def test_a_known_program_survives_or_fails_clearly(places: dict[SystemCall, Path], name: str) -> None:
     program = ASKS[FAULTS[name].call]
     fault = FAULTS[name]

@@ -66,6 +66,7 @@ def test_a_count_of_32_bits(btrfs: Path) -> None:
         assert "modulo 4 GiB" in (copy.cause or "")
 
 
+@pytest.mark.slow
 def test_the_kernel_copies_where_a_fault_declines(ext4: Path) -> None:
     backing = ext4 / "declining"
     backing.mkdir()
@@ -79,6 +80,7 @@ def test_the_kernel_copies_where_a_fault_declines(ext4: Path) -> None:
         assert (backing / f"b{number}").read_bytes() == noise(SIZE)
 
 
+@pytest.mark.slow
 def test_a_late_copy(btrfs: Path) -> None:
     """The program waits, others do not, and a signal ends it."""
     backing = btrfs / "late"

@@ -16,6 +16,7 @@ FOLDERS = (
     "survey",
     "demo",
     "doctor",
+    "checking",
     "views",
     "explaining",
     "expecting",

@@ -20,6 +20,7 @@ STATUSES = {
     "LOG": 22,
     "REQUIREMENT": 23,
     "EXPECTATION": 24,
+    "SERVER_CHECK": 25,
 }
 
 CLASSES = {
@@ -36,6 +37,7 @@ CLASSES = {
     "LogError": 22,
     "RequirementError": 23,
     "ExpectationError": 24,
+    "ServerCheckError": 25,
 }
 
 
