@@ -43,6 +43,9 @@ WRITTEN = ("bypassed", "write", "client")
 SENT = ("bypassed", "sendfile", "client")
 
 PYTHON = Path(sys.executable).name
+SHUTILS = OFFLOADED if sys.version_info >= (3, 14) else SENT
+"""What shutil's copies ask for: copy_file_range(2) since Python 3.14, sendfile(2) before."""
+
 SHUTIL = f"{sys.executable} -c \"import shutil; shutil.%s('a', '{{}}')\""
 
 COPIES = [
@@ -73,8 +76,8 @@ COPIES = [
         "splice",
         "client",
     ),
-    Known(SHUTIL % "copyfile", PYTHON, *SENT),
-    Known(SHUTIL % "copy2", PYTHON, *SENT),
+    Known(SHUTIL % "copyfile", PYTHON, *SHUTILS),
+    Known(SHUTIL % "copy2", PYTHON, *SHUTILS),
 ]
 
 

@@ -41,7 +41,8 @@ def story(mount: Mounted, *arguments: str | Path, status: int = 0) -> str:
     output = mount.backing.parent / "story"
     done = run("trace", arguments, points=[mount.path], options=["-o", str(output)])
     assert done.returncode == status, done.stderr
-    return told(output.read_text())
+    # cp of coreutils 9.10 asks for 2047 MiB at a time, older ones for all there is.
+    return told(output.read_text()).replace("2047 MiB", "to the end")
 
 
 def python(program: str, *arguments: str | Path) -> list[str | Path]:

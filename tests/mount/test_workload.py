@@ -39,6 +39,7 @@ OFFLOADED: Told = ("dispatched", "copy_file_range", "offloaded")
 SPLICED: Told = ("fallback", "copy_file_range", "kernel-splice")
 WRITTEN: Told = ("bypassed", "write", "client")
 SENT: Told = ("bypassed", "sendfile", "client")
+SHUTILS = OFFLOADED if sys.version_info >= (3, 14) else SENT
 
 PYTHON = sys.executable
 
@@ -55,7 +56,7 @@ CLIENTS: list[tuple[str, str, Told]] = [
     ("dd if={src} of={dst} bs=1M status=none", "dd", WRITTEN),
     ("cat {src} > {dst}", "cat", OFFLOADED),
     ("tar -cf - -C {top} --transform 's/.*/{name}/' {file} | tar -xf - -C {top}", "tar", WRITTEN),
-    (f"{PYTHON} -c \"import shutil; shutil.copyfile('{{src}}', '{{dst}}')\"", "python", SENT),
+    (f"{PYTHON} -c \"import shutil; shutil.copyfile('{{src}}', '{{dst}}')\"", "python", SHUTILS),
     ("xfs_io -f -c 'copy_range {src}' {dst}", "xfs_io", OFFLOADED),
 ]
 """One copy each: a command, the program's name, and how its copy travels."""

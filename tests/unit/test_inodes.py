@@ -278,7 +278,9 @@ def test_room_is_given_back_after_many_were_forgotten(
 def test_inodes_are_not_looked_at_by_the_cycle_collector(table: InodeTable) -> None:
     inode = claim(table, table.root.device, 4711)
     gc.collect()
-    assert not any(gc.is_tracked(each) for each in (inode, inode.seen, table._by_number))
+    assert not any(gc.is_tracked(each) for each in (inode, inode.seen))
+    if sys.version_info < (3, 14):  # from then on every dict is looked at
+        assert not gc.is_tracked(table._by_number)
 
 
 def test_a_tree_however_deep_is_freed() -> None:
