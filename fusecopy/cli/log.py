@@ -16,7 +16,7 @@ import click
 from fusecopy.cli.arguments import NAME
 from fusecopy.cli.finding import find_log
 from fusecopy.cli.selecting import selecting
-from fusecopy.dispatch.reader import Line, batches, line_batches
+from fusecopy.dispatch.reader import GONE, Line, batches, gone_before, line_batches
 from fusecopy.dispatch.records import Copy, Flow, Record, Tree
 from fusecopy.dispatch.selection import Selection
 from fusecopy.dispatch.summary import Summary
@@ -74,7 +74,7 @@ def command(
     with _ended_quietly(follow):
         log = find_log(target)
         if as_json:
-            stored = line_batches(log, since_mount=not everything, stop=stop)
+            stored = _gone_told(line_batches(log, since_mount=not everything, stop=stop))
             lines = _chosen(stored, lambda batch: [line for line in batch if selection.wants(line.record)])
             _show_json(_last(lines, count, lambda line: line.record))
             return
@@ -121,6 +121,16 @@ def _show_json(stored: Iterable[Sequence[Line]]) -> None:
     for batch in stored:
         for line in batch:
             click.echo(line.text, nl=False)
+
+
+def _gone_told(stored: Iterable[list[Line]]) -> Iterator[list[Line]]:
+    """The same lines; where the beginning is gone, that is said, since no line says it."""
+    first = True
+    for batch in stored:
+        if first and (gone := gone_before([line.record for line in batch])):
+            say(f"fusecopy: {gone} records before these are missing: {GONE}", sys.stderr)
+        first = first and not batch
+        yield batch
 
 
 @contextmanager

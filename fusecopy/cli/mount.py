@@ -77,11 +77,12 @@ def command(
 
     Returns once the mount answers. Then copy inside it, and read what became of each copy with
     `fusecopy log MOUNTPOINT`. Options of -o: libfuse's (allow_other, ro, ...), noatime, strict,
-    log=FILE, paths=a:b, decline=WORD, refuse=ERRNO, coherent, exclusive, kernel_cache, passthrough,
-    io_uring (fail where requests cannot come that way), no-io_uring (even where they can),
-    trace_ioctls (root: see the reflinks that the kernel refuses; slows the whole machine a little), and
-    timeout=SECONDS for which the kernel may believe names, attributes and listings. By default
-    fusecopy watches the backing, and the mount shows what others change in it.
+    log=FILE, log_size=SIZE at which it is rotated (10M), log_keep=N rotated files (20), paths=a:b,
+    decline=WORD, refuse=ERRNO, coherent, exclusive, kernel_cache, passthrough, io_uring (fail where requests
+    cannot come that way), no-io_uring (even where they can), trace_ioctls (root: see the reflinks that
+    the kernel refuses; slows the whole machine a little), and timeout=SECONDS for which the kernel may
+    believe names, attributes and listings. By default fusecopy watches the backing, and the mount shows
+    what others change in it.
     """
     asked = options.parse(words)
     named = {"log": log_file, **policy}
@@ -229,10 +230,13 @@ def _config(backing: str, mountpoint: str, own: Given, forwarded: set[str]) -> "
         ]
     )
     parsed = parse(policy)
+    log_size, log_keep = options.log_limits(own)
     return Config(
         backing=backing,
         mountpoint=mountpoint,
         log=claimed(own, backing, mountpoint),
+        log_size=log_size,
+        log_keep=log_keep,
         policy=parsed,
         options=frozenset({"subtype=fusecopy", "default_permissions"} | forwarded),
         watched=not {"coherent", "exclusive", "timeout"} & own.keys(),

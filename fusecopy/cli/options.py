@@ -1,10 +1,12 @@
 """The words of -o, as mount(8), fstab and libfuse know them."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from fusecopy.dispatch.logfile import KEEP, LEAST_BYTES, MAX_BYTES, MOST_KEPT
 from fusecopy.errors import UsageError
+from fusecopy.sizes import bytes_of
 
 FORWARDED = {
     "allow_other",
@@ -23,7 +25,7 @@ FORWARDED = {
     "async",
     "dirsync",
 }
-OWN = {"log", "paths", "decline", "refuse", "timeout", "max_read"}
+OWN = {"log", "log_size", "log_keep", "paths", "decline", "refuse", "timeout", "max_read"}
 OWN_FLAGS = {
     "strict",
     "noatime",
@@ -100,6 +102,17 @@ def parse(values: Iterable[str]) -> Words:
         else:
             raise UsageError(f"-o {word}: unknown option{_suggestion(key)}", "see fusecopy mount --help")
     return words
+
+
+def log_limits(own: Mapping[str, str | bool]) -> tuple[int, int]:
+    """Bytes at which the log is rotated, and how many files are kept. Raises UsageError."""
+    size = bytes_of(str(own.get("log_size", MAX_BYTES)))
+    if size < LEAST_BYTES:
+        raise UsageError(f"log_size={own['log_size']} is too small", f"Give {LEAST_BYTES >> 10}K or more.")
+    keep = str(own.get("log_keep", KEEP))
+    if not keep.isascii() or not keep.isdecimal() or not 1 <= int(keep) <= MOST_KEPT:
+        raise UsageError(f"log_keep={keep} is not a number of files", f"Give 1 to {MOST_KEPT}.")
+    return size, int(keep)
 
 
 def _suggestion(key: str) -> str:

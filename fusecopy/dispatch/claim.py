@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from fusecopy.dispatch.logfile import KEEP, is_log, open_locked, rotated
+from fusecopy.dispatch.files import names, numbers
+from fusecopy.dispatch.logfile import is_log, open_locked
 from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Header
 from fusecopy.errors import LogError
@@ -82,8 +83,7 @@ def cannot_be_written(path: Path, error: OSError) -> LogError:
 
 def _check_rotated(path: Path) -> None:
     """Rotation would lose what lies there. Raises OSError (EEXIST)."""
-    for number in range(1, KEEP + 1):
-        other = rotated(path, number)
+    for other in [name for number in numbers(path) for name in names(path, number)]:
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(other.lstat().st_mode):
                 raise FileExistsError(errno.EEXIST, "not a dispatch log", str(other))

@@ -5,24 +5,26 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fusecopy.dispatch.compression import Compressor
+from fusecopy.dispatch.files import BEGIN_BYTES, begin_of, names, rotated
 from fusecopy.dispatch.kinds import is_record
 
 MAX_BYTES = 10 << 20
 """A file is rotated before it would grow beyond this."""
 
-KEEP = 5
-"""Rotated files that are kept: FILE.1 (the newest) to FILE.5."""
+KEEP = 20
+"""Rotated files that are kept: FILE.1 (the newest), FILE.2.gz to FILE.20.gz. All are some 20 MiB."""
 
-MOST_KEPT = 9
-"""The most rotated files a log may have; readers look no further."""
+LEAST_BYTES = 64 << 10
+"""Of a file of a log, if somebody says how many; a header has less."""
 
-
-FIRST_LINE = 64 << 10
-"""More than a header has."""
+MOST_KEPT = 999
+"""The most rotated files that a log may have."""
 
 HEADER_BEGIN = b'{"type":"header"'
 
@@ -46,7 +48,7 @@ class LogFile:
         path: the file; its directory must exist.
         header: the header's line.
         max_bytes: rotate before the file grows beyond this.
-        keep: rotated files to keep, 1 to MOST_KEPT.
+        keep: rotated files to keep, 1 to MOST_KEPT. What others have rotated further stays.
         claimed: a descriptor of the file by `open_locked`, which is used first.
     """
 
@@ -64,6 +66,8 @@ class LogFile:
         self._header = header
         self._max_bytes = max_bytes
         self._keep = keep
+        self._moving = threading.Lock()
+        self._compressor = Compressor(path, self._moving)
         self._descriptor = -1
         self._claimed = claimed
         self._identity = (0, 0)
@@ -128,11 +132,23 @@ class LogFile:
                 return number or int(bare)
         return len(lines)
 
+    def finish(self, timeout: float) -> None:
+        """Close the file, and wait, at most so many seconds, for what was rotated to be compressed."""
+        self.close()
+        self._compressor.wait(timeout)
+
     def _rotate(self) -> None:
-        for number in range(self._keep - 1, 0, -1):
-            _move(rotated(self._path, number), rotated(self._path, number + 1))
-        _move(self._path, rotated(self._path, 1))
+        with self._moving:
+            for name in names(self._path, self._keep):
+                name.unlink(missing_ok=True)
+            for number in range(self._keep - 1, 0, -1):
+                for name, further in zip(
+                    names(self._path, number), names(self._path, number + 1), strict=True
+                ):
+                    _move(name, further)
+            _move(self._path, rotated(self._path, 1))
         self.open()
+        self._compressor.start()
 
     def _write(self, lines: Sequence[bytes]) -> int:
         """Write at least one whole line; how many are. The file is closed unless all are."""
@@ -173,7 +189,7 @@ def open_locked(path: Path) -> Locked:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not is_log(fd):
                 raise FileExistsError(errno.EEXIST, "not a dispatch log", str(path))
-            if b"\n" not in os.pread(fd, FIRST_LINE, 0):
+            if b"\n" not in os.pread(fd, BEGIN_BYTES, 0):
                 os.ftruncate(fd, 0)  # half a header, left by a crash or a full disk
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(status, os.stat(path)):
@@ -194,17 +210,12 @@ def _opened(path: Path) -> Locked:
 
 def is_log(fd: int) -> bool:
     """Whether a file begins as a log does, or is empty."""
-    begin = os.pread(fd, FIRST_LINE, 0)
+    begin = begin_of(os.pread(fd, BEGIN_BYTES, 0))
     line, newline, _ = begin.partition(b"\n")
-    if not newline and len(begin) < FIRST_LINE:
+    if not newline and len(begin) < BEGIN_BYTES:
         cut = len(begin) >= LEAST_BEGIN and begin[: len(HEADER_BEGIN)] == HEADER_BEGIN[: len(begin)]
         return cut or not begin
     return is_record(line)
-
-
-def rotated(path: Path, number: int) -> Path:
-    """Where the file that was rotated `number` times lies."""
-    return path.with_name(f"{path.name}.{number}")
 
 
 def _move(source: Path, destination: Path) -> None:

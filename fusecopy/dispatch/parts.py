@@ -5,27 +5,13 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
-from fusecopy.dispatch.logfile import MOST_KEPT, rotated
+from fusecopy.dispatch.files import names, numbers
+from fusecopy.dispatch.part import Part, Place
 from fusecopy.errors import LogError
 
 WAIT_SECONDS = 0.1
 """How long a follower waits before it looks at the file again."""
-
-BLOCK_BYTES = 1 << 20
-"""How much is read at once."""
-
-LINE_LIMIT = 16 << 20
-"""No record is this long; a longer line means another kind of file, which must not fill the memory."""
-
-
-class Place(NamedTuple):
-    """Where a line begins: the file's identity, which a rename does not change, and the offset in it."""
-
-    device: int
-    inode: int
-    offset: int
 
 
 def raw_blocks(
@@ -40,13 +26,13 @@ def raw_blocks(
             none for now; once set, only those already there.
 
     Raises:
-        LogError: there is no such log, it may not be read, or it is something else.
+        LogError: there is no such log, it may not be read, or it is damaged or something else.
     """
     parts = deque(_existing_parts(path))
     try:
         _skip_to(parts, start)
         while parts:
-            while block := _whole_lines(parts[0], path):
+            while block := parts[0].whole_lines():
                 yield block
             if len(parts) > 1:
                 parts.popleft().close()
@@ -58,7 +44,7 @@ def raw_blocks(
                 yield b""
                 if stop.wait(WAIT_SECONDS):
                     return
-                _rewind_if_emptied(parts[0])
+                parts[0].rewind_if_emptied()
     finally:
         for part in parts:
             part.close()
@@ -73,13 +59,13 @@ def lines_with(path: Path, mark: bytes) -> Iterator[tuple[Place, bytes]]:
     parts = _existing_parts(path)
     try:
         for part in reversed(parts):
-            yield from _part_lines_with(part, mark, path)
+            yield from part.lines_with(mark)
     finally:
         for part in parts:
             part.close()
 
 
-def _existing_parts(path: Path) -> list[BinaryIO]:
+def _existing_parts(path: Path) -> list[Part]:
     """The log's files, opened, oldest first. Raises LogError where there are none."""
     parts = _open_parts(path)
     if not parts:
@@ -87,122 +73,69 @@ def _existing_parts(path: Path) -> list[BinaryIO]:
     return parts
 
 
-def _open_parts(path: Path) -> list[BinaryIO]:
+def _open_parts(path: Path) -> list[Part]:
     """The log's files that exist, opened, oldest first.
 
     Opened newest first: a rotation renames FILE.1 to FILE.2 and so on, and this way meets a file
-    twice at worst and misses none.
+    twice at worst, once as it was and once compressed, and misses none: what moves moves ahead of us.
     """
-    parts: dict[tuple[int, int], BinaryIO] = {}
-    for name in [path, *(rotated(path, number) for number in range(1, MOST_KEPT + 1))]:
+    parts: list[Part] = []
+    try:
+        number = 0
+        while number <= max(numbers(path), default=0):
+            for part in _opened(*(names(path, number) if number else (path,))):
+                for other in [other for other in parts if part.is_the_same_as(other)]:
+                    parts.remove(other)
+                    other.close()
+                parts.append(part)
+            number += 1
+    except BaseException:
+        for part in parts:
+            part.close()
+        raise
+    return parts[::-1]
+
+
+def _opened(*files: Path) -> list[Part]:
+    """Those of the files that exist, the newer one first. Raises LogError where one cannot be read."""
+    found: list[Part] = []
+    for name in files:
         try:
-            part = open(name, "rb", opener=_opened)  # noqa: SIM115 - the caller closes it
+            found.append(Part(name))
         except FileNotFoundError:
             continue
         except OSError as error:
-            for opened in parts.values():
-                opened.close()
             raise LogError(
                 f"{name}: the dispatch log cannot be read: {error.strerror}",
                 "Read it as the user who mounted, or as root.",
             ) from error
-        identity = _identity(part)
-        if identity in parts:
-            parts.pop(identity).close()
-        parts[identity] = part
-    return list(reversed(parts.values()))
+    return sorted(found, key=Part.changed_ns, reverse=True)
 
 
-def _opened(path: str, flags: int) -> int:
-    """A pipe has nobody at its other end; what it and other special files give is no log."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _skip_to(parts: deque[BinaryIO], start: Place | None) -> None:
-    if start is None or start[:2] not in map(_identity, parts):
+def _skip_to(parts: deque[Part], start: Place | None) -> None:
+    if start is None or start[:2] not in [part.identity for part in parts]:
         return
-    while _identity(parts[0]) != start[:2]:
+    while parts[0].identity != start[:2]:
         parts.popleft().close()
-    parts[0].seek(start.offset)
+    parts[0].skip_to(start.offset)
 
 
-def _whole_lines(part: BinaryIO, path: Path) -> bytes:
-    """The next lines that are whole; nothing where there are none yet."""
-    begin = part.tell()
-    block = part.read(BLOCK_BYTES)
-    while not (end := block.rfind(b"\n") + 1) and (more := part.read(BLOCK_BYTES)):
-        block += more
-        _check_length(len(block), path)
-    part.seek(begin + end)
-    return block[:end]
-
-
-def _part_lines_with(part: BinaryIO, mark: bytes, path: Path) -> Iterator[tuple[Place, bytes]]:
-    identity = _identity(part)
-    end = os.fstat(part.fileno()).st_size
-    tail = b""  # the end of a line whose beginning was not read yet
-    while end > 0:
-        begin = max(0, end - BLOCK_BYTES)
-        block = os.pread(part.fileno(), end - begin, begin)
-        if tail:
-            block += tail
-        cut = block.find(b"\n") + 1 if begin else 0
-        if cut or not begin:
-            for at, line in _marked(block[cut:], mark):
-                yield Place(*identity, begin + cut + at), line
-            tail = block[:cut]
-        else:
-            tail = block
-            _check_length(len(tail), path)
-        end = begin
-
-
-def _marked(block: bytes, mark: bytes) -> Iterator[tuple[int, bytes]]:
-    """Offset and text of the block's ended lines that contain `mark`, last first."""
-    begin = len(block)
-    while (at := block.rfind(mark, 0, begin)) >= 0:
-        begin = block.rfind(b"\n", 0, at) + 1
-        end = block.find(b"\n", at) + 1
-        if end:
-            yield begin, block[begin:end]
-
-
-def _check_length(length: int, path: Path) -> None:
-    """Raises LogError for what is longer than any record."""
-    if length > LINE_LIMIT:
-        raise LogError(
-            f"{path} is not a dispatch log", "Name a file that fusecopy wrote, or the mount point."
-        )
-
-
-def _rewind_if_emptied(part: BinaryIO) -> None:
-    """Begin again in a file that was emptied in place, as logrotate's copytruncate does."""
-    if os.fstat(part.fileno()).st_size < part.tell():
-        part.seek(0)
-
-
-def _later_parts(path: Path, part: BinaryIO) -> list[BinaryIO]:
+def _later_parts(path: Path, part: Part) -> list[Part]:
     """The files begun since `part` was the newest, oldest first."""
-    identity = _identity(part)
     try:
         status = os.stat(path)
     except FileNotFoundError:
         return []  # in the middle of a rotation, or the directory is gone
-    if (status.st_dev, status.st_ino) == identity:
+    if (status.st_dev, status.st_ino) == part.identity:
         return []
     parts = _open_parts(path)
-    places = [_identity(other) for other in parts]
-    if identity in places:
-        first = places.index(identity) + 1
+    own = [other.is_the_same_as(part) for other in parts]
+    if True in own:
+        first = own.index(True) + 1
     else:  # removed, or rotated out of the log: what was written after it
-        ended = os.fstat(part.fileno()).st_mtime_ns
-        newer = [os.fstat(other.fileno()).st_mtime_ns >= ended for other in parts]
+        ended = part.changed_ns()
+        newer = [other.changed_ns() >= ended for other in parts]
         first = newer.index(True) if True in newer else len(parts)
     for other in parts[:first]:
         other.close()
     return parts[first:]
-
-
-def _identity(part: BinaryIO) -> tuple[int, int]:
-    status = os.fstat(part.fileno())
-    return status.st_dev, status.st_ino

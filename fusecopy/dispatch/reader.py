@@ -1,17 +1,20 @@
 """Reading the dispatch log: records in order, over rotated files, to the end or as they come."""
 
 import threading
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from fusecopy.dispatch.kinds import Kind, is_record, kind
-from fusecopy.dispatch.parts import Place, lines_with, raw_blocks
-from fusecopy.dispatch.records import SCHEMA, Header, Record
+from fusecopy.dispatch.part import Place
+from fusecopy.dispatch.parts import lines_with, raw_blocks
+from fusecopy.dispatch.records import SCHEMA, Copy, Flow, Header, Lost, Record, Tree
 from fusecopy.errors import LogError
+
+GONE = "older files of the log are gone; mount with -o log_keep=N to keep more"
 
 HEADER_MARK = b'"header"'
 """In every header's line; in another's only as part of a text, where quotation marks are escaped."""
@@ -71,10 +74,25 @@ def line_batches(
 def batches(
     path: Path, *, since_mount: bool = False, stop: threading.Event | None = None
 ) -> Iterator[list[Record]]:
-    """The records that `line_batches` gives: for sums over all of a long log."""
+    """The records that `line_batches` gives, for views. Where the first mount's beginning is gone, a record
+    of that loss stands behind its header, which is not in the log."""
+    first = True
     for block in _blocks(path, since_mount, stop):
         if (records := _decode_all(block, path)) or not block:
+            if first and (gone := gone_before(records)):
+                records.insert(1, Lost(records[0].time, gone, GONE))
+            first = first and not records
             yield records
+
+
+def gone_before(records: Sequence[Record]) -> int:
+    """How many records of the first mount are missing before the first ones that are there."""
+    mount = next(iter(records), None)
+    if not isinstance(mount, Header):
+        return 0
+    of_mount = takewhile(lambda record: not isinstance(record, Header) or record == mount, records)
+    # The least: they are numbered before they are written, by several threads.
+    return min((record.seq for record in of_mount if isinstance(record, Copy | Flow | Tree)), default=1) - 1
 
 
 def _blocks(path: Path, since_mount: bool, stop: threading.Event | None) -> Iterator[bytes]:

@@ -30,6 +30,9 @@ TOGETHER = 128
 RETRY_SECONDS = 1.0
 """How long to wait before a file that could not be written is tried again."""
 
+COMPRESSION_SECONDS = 2.0
+"""How long the end waits for the last rotated file to be compressed; else the next server does it."""
+
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
@@ -161,7 +164,7 @@ class Writer:
             self._write_batch(due)
         footer = Footer(timestamp(), self.totals, self.lost)
         self._attempt(lambda: self._file.append([_encode(footer)]))
-        self._file.close()
+        self._file.finish(COMPRESSION_SECONDS)
 
     def _wait(self) -> int | None:
         """Wait for work, and tell how much of the queue is due; None when nothing is left and the writer is

@@ -20,7 +20,7 @@ import trio
 
 from fusecopy import __version__, mounts, remounting, running, serving
 from fusecopy.copying.backing import measure
-from fusecopy.dispatch import records
+from fusecopy.dispatch import logfile, records
 from fusecopy.dispatch.claim import Claim
 from fusecopy.dispatch.lines import Lines
 from fusecopy.dispatch.renames import Change
@@ -81,7 +81,7 @@ class Config:
     Attributes:
         backing: absolute path of the directory served.
         mountpoint: absolute path of the directory it appears at.
-        log: the dispatch log, claimed.
+        log: the dispatch log, claimed; rotated at log_size bytes, with log_keep rotated files kept.
         policy: how copies are answered at first.
         options: words for libfuse and the kernel.
         watched: what others do to the backing is seen, as far as the kernel tells.
@@ -109,6 +109,8 @@ class Config:
     kernel_cache: bool
     passthrough: bool
     native_lane: bool
+    log_size: int = logfile.MAX_BYTES
+    log_keep: int = logfile.KEEP
     max_read: int = 0
     nosymfollow: bool = False
     io_uring: bool | None = None
@@ -301,7 +303,9 @@ class Server:
             remounting.change(mount, {"nosymfollow"}, whole=False)
         self._transport.check(self._config.mountpoint)
         self._record()
-        self._log.begin(Writer(self._config.log.path, self._header(), claimed=self._config.log.descriptor))
+        log = self._config.log
+        limits = {"max_bytes": self._config.log_size, "keep": self._config.log_keep}
+        self._log.begin(Writer(log.path, self._header(), claimed=log.descriptor, **limits))
         self._watching.report_blind()
 
     async def _signals(self) -> None:

@@ -35,7 +35,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("what", FOREIGN)
 def test_a_foreign_file_is_neither_appended_to_nor_rotated_away(tmp_path: Path, what: str) -> None:
-    for name in ("log", "log.1", "log.5"):
+    for name in ("log", "log.1", "log.5", "log.3.gz"):
         file = tmp_path / what / name
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(FOREIGN[what])

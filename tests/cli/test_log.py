@@ -79,7 +79,9 @@ def _flows(comm: str, count: int, since_ns: int) -> list[Record]:
     """Flows of one program, 0.1 s after each other."""
     change = msgspec.structs.replace
     return [
-        change(FLOW, comm=comm, dst=f"{comm}{number}", mono_ns=since_ns + number * 100_000_000)
+        change(
+            FLOW, seq=number + 1, comm=comm, dst=f"{comm}{number}", mono_ns=since_ns + number * 100_000_000
+        )
         for number in range(count)
     ]
 

@@ -77,7 +77,7 @@ def test_followed_flows_are_folded_once_no_more_come(tmp_path: Path) -> None:
     writer = Writer(path, samples.HEADER)
     now = time.monotonic_ns()
     for number in range(5):
-        writer.put(msgspec.structs.replace(FLOW, mono_ns=now + number))
+        writer.put(msgspec.structs.replace(FLOW, seq=number + 1, mono_ns=now + number))
     assert writer.flush()
     with command("-F", "--all", "-q", path) as process:
         assert process.stdout is not None

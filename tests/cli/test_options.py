@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fusecopy import mounts
-from fusecopy.cli.options import parse
+from fusecopy.cli.options import log_limits, parse
 from fusecopy.errors import Exit, UsageError
 from tests.cli.commands import Place, background, run
 
@@ -26,6 +26,26 @@ def test_words_are_sorted() -> None:
         "max_read": "4096",
         "noatime": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("own", "limits"),
+    [
+        ({}, (10 << 20, 20)),
+        ({"log_size": "50M", "log_keep": "999"}, (50 << 20, 999)),
+        ({"log_size": "64K", "log_keep": "1"}, (64 << 10, 1)),
+    ],
+)
+def test_how_much_of_the_log_is_kept(own: dict[str, str], limits: tuple[int, int]) -> None:
+    assert log_limits(own) == limits
+
+
+@pytest.mark.parametrize(
+    "word", ["log_size=1K", "log_size=much", "log_keep=0", "log_keep=1000", "log_keep=x"]
+)
+def test_sizes_and_numbers_of_logs_that_make_no_sense(word: str) -> None:
+    with pytest.raises(UsageError):
+        log_limits(parse([word]).own)
 
 
 def test_words_of_fstab_are_swallowed() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fusecopy.dispatch.parts import BLOCK_BYTES
+from fusecopy.dispatch.part import BLOCK_BYTES
 from fusecopy.dispatch.reader import batches, current, follow, lines, read
 from fusecopy.dispatch.records import Copy, Header, Record
 from fusecopy.dispatch.writer import Writer
@@ -44,7 +44,7 @@ def test_current_begins_with_the_newest_mount_over_rotations(tmp_path: Path) -> 
     path = tmp_path / "log"
     _write(path, samples.header(1), range(1, 6), max_bytes=4096)
     _write(path, samples.header(2), range(1, 16), max_bytes=4096)
-    assert (tmp_path / "log.2").exists()
+    assert (tmp_path / "log.2.gz").exists()
     assert _seqs(read(path)) == [*range(1, 6), *range(1, 16)]
     assert _seqs(current(path)) == list(range(1, 16))
     assert {record.pid for record in current(path) if isinstance(record, Header)} == {2}

@@ -1,5 +1,6 @@
 """The writer, on real files: order, rotation, threads, and files, directories and disks that fail."""
 
+import gzip
 import json
 import logging
 import os
@@ -149,9 +150,10 @@ def test_rotation_keeps_order_and_header(tmp_path: Path) -> None:
     path = tmp_path / "log"
     _write(path, samples.HEADER, range(1, 41), max_bytes=4096, keep=3)
     names = sorted(entry.name for entry in tmp_path.iterdir())
-    assert names == ["log", "log.1", "log.2", "log.3"]
+    assert names == ["log", "log.1", "log.2.gz", "log.3.gz"]
     for name in names:
         data = (tmp_path / name).read_bytes()
+        data = gzip.decompress(data) if name.endswith(".gz") else data
         assert len(data) <= 4096
         assert json.loads(data.splitlines()[0])["type"] == "header"
         assert data.endswith(b"}\n")
