@@ -19,7 +19,7 @@ from fusecopy.copying import calls, dedupe
 from fusecopy.copying.records import Attempt, CopyPath, Outcome, Request
 from fusecopy.filesystem import kernel
 from fusecopy.filesystem.copies import carried, shared_before
-from fusecopy.filesystem.credentials import Context, Credentials
+from fusecopy.filesystem.credentials import OUT_OF_DESCRIPTORS, Context, Credentials
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
@@ -152,7 +152,9 @@ class Clones:
         with self._credentials.of(ctx):
             try:
                 os.close(os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC))
-            except OSError:
+            except OSError as error:
+                if error.errno in OUT_OF_DESCRIPTORS:
+                    raise
                 return False
         return True
 

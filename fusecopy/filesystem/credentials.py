@@ -28,6 +28,9 @@ OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """With these a filesystem refuses room that it may give to others."""
 
 
+OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
 class Context(Protocol):
     """The caller of a request, as pyfuse3 and fusecopy.serving name it."""
 
@@ -172,12 +175,18 @@ def assume(rights: Rights | None) -> None:
 
 def standing(pid: int) -> tuple[list[int], int]:
     """A thread's supplementary groups, and its effective capabilities as a bit mask. Neither where it is gone
-    or in a pid namespace we cannot see; no capabilities where they count in a user namespace of its own."""
+    or in a pid namespace we cannot see; no capabilities where they count in a user namespace of its own.
+
+    Raises:
+        OSError: EMFILE or ENFILE; nobody is taken for less than he is because we are out of descriptors.
+    """
     if not callers.sees_threads():
         return [], 0
     try:
         seen = status(pid)
-    except OSError:
+    except OSError as error:
+        if error.errno in OUT_OF_DESCRIPTORS:
+            raise
         return [], 0
     return seen.groups, seen.capabilities if seen.capabilities and _is_in_our_namespace(pid) else 0
 

@@ -7,7 +7,8 @@ link, so nothing leads out of the backing directory. Methods block, raise OSErro
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pyfuse3
 
@@ -95,21 +96,24 @@ class Names:
         """Create a regular or special file as the caller."""
         check_component(name)
         with self._inodes.borrow(parent) as directory:
-            self._credentials.create(ctx, lambda: os.mknod(name, mode, device, dir_fd=directory))
+            with _spare(directory):
+                self._credentials.create(ctx, lambda: os.mknod(name, mode, device, dir_fd=directory))
             return self._created(directory, parent, name)
 
     def mkdir(self, parent: int, name: bytes, mode: int, ctx: Context) -> Entry:
         """Create a directory as the caller."""
         check_component(name)
         with self._inodes.borrow(parent) as directory:
-            self._credentials.create(ctx, lambda: os.mkdir(name, stat.S_IMODE(mode), dir_fd=directory))
+            with _spare(directory):
+                self._credentials.create(ctx, lambda: os.mkdir(name, stat.S_IMODE(mode), dir_fd=directory))
             return self._created(directory, parent, name)
 
     def symlink(self, parent: int, name: bytes, target: bytes, ctx: Context) -> Entry:
         """Create a symbolic link as the caller."""
         check_component(name)
         with self._inodes.borrow(parent) as directory:
-            self._credentials.act(ctx, lambda: os.symlink(target, name, dir_fd=directory))
+            with _spare(directory):
+                self._credentials.act(ctx, lambda: os.symlink(target, name, dir_fd=directory))
             return self._created(directory, parent, name)
 
     def link(self, number: int, parent: int, name: bytes, ctx: Context) -> Entry:
@@ -120,9 +124,10 @@ class Names:
             # with AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
             path = f"/proc/self/fd/{descriptor}"
             unnamed = os.fstat(descriptor).st_nlink == 0
-            self._credentials.spend(
-                ctx, lambda: os.link(path, name, dst_dir_fd=directory, follow_symlinks=True)
-            )
+            with _spare(directory):
+                self._credentials.spend(
+                    ctx, lambda: os.link(path, name, dst_dir_fd=directory, follow_symlinks=True)
+                )
             if unnamed:
                 inode = self._inodes.get(number)
                 before = inode.path()
@@ -242,6 +247,17 @@ class Names:
                 return _leads_to(directory, name, known)
         except OSError:  # that directory is gone, too
             return False
+
+
+@contextmanager
+def _spare(descriptor: int) -> Iterator[None]:
+    """Have a descriptor for what is made in this block: where there is none left nothing is made, and all may
+    be tried again."""
+    spare = os.dup(descriptor)
+    try:
+        yield
+    finally:
+        os.close(spare)
 
 
 def _leads_to(directory: int, name: bytes, inode: Inode) -> bool:

@@ -30,21 +30,8 @@ log = logging.getLogger(__name__)
 
 NS_PER_S = 1_000_000_000
 
-REPEATED = {
-    "lookup",
-    "getattr",
-    "readlink",
-    "open",
-    "create",
-    "opendir",
-    "readdir",
-    "readdirplus",
-    "getxattr",
-    "listxattr",
-    "statfs",
-    "lseek",
-}
-"""Tasks that have changed nothing when they find no descriptor."""
+ONCE = {"forget", "batch_forget", "release", "releasedir", "copy_file_range", "ioctl"}
+"""Tasks that may have changed something when they find no descriptor; all others have not, or do it again."""
 
 Task = Callable[["FusecopyRequest"], None]
 """Replies to a request, or raises."""
@@ -52,13 +39,13 @@ Task = Callable[["FusecopyRequest"], None]
 
 def answer(request: "FusecopyRequest", task: Task, run_out: Callable[[], None] | None) -> None:
     """Run a task; whatever it raises becomes that caller's errno and never ends the mount. Where descriptors
-    have run out `run_out` gives some back, and what has changed nothing is tried once more."""
+    have run out `run_out` gives some back, and all but ONCE are tried once more."""
     try:
         task(request)
     except Exception as error:
         if run_out and _is_out_of_descriptors(error):
             run_out()
-            if task.__name__ in REPEATED:
+            if task.__name__ not in ONCE:
                 answer(request, task, None)
                 return
         lib.fusecopy_reply_error(request, errno_of(error, f"Operations.{task.__name__}"))

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import stat
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +19,8 @@ from tests.mount.ordinary import nobodys_mount
 from tests.mount.sides import NOBODY, as_caller, opened
 from tests.mounted import Mounted, mounted
 from tests.mounted import descriptors as descriptors_of_server
+
+OUT_OF_DESCRIPTORS = Path(__file__).parents[1] / "faulty" / "out_of_descriptors.py"
 
 FEW = ("prlimit", "--nofile=300", "--")
 
@@ -378,3 +382,59 @@ def test_with_very_few_descriptors_those_of_inodes_are_given_back(btrfs: Path, l
             assert walk(mount.path / "tree") == tree
         subprocess.run(["rm", "-r", "copy"], cwd=mount.path, check=True, timeout=60)
         assert walk(mount.path) == {f"tree/{name}": content for name, content in tree.items()}
+
+
+ACTS: dict[str, Callable[[Path], object]] = {
+    "lookup": lambda d: os.stat(d / "unseen"),
+    "chmod": lambda d: os.chmod(d / "dir", 0o700),
+    "truncate": lambda d: os.truncate(d / "file", 9),
+    "chown": lambda d: by_nobody(d, lambda root: os.chown(root / "theirs", -1, -1)),
+    "mknod": lambda d: os.mknod(d / "made", stat.S_IFIFO | 0o600),
+    "mkdir": lambda d: os.mkdir(d / "made"),
+    "symlink": lambda d: os.symlink("x", d / "made"),
+    "link": lambda d: os.link(d / "file", d / "made"),
+    "create": lambda d: os.close(os.open(d / "made", os.O_CREAT | os.O_EXCL | os.O_WRONLY)),
+    "tmpfile": lambda d: os.close(os.open(d, os.O_TMPFILE | os.O_WRONLY)),
+    "unlink": lambda d: os.unlink(d / "file"),
+    "rename": lambda d: os.rename(d / "file", d / "dir" / "moved"),
+    "replace": lambda d: os.rename(d / "file", d / "theirs"),
+    "setxattr": lambda d: os.setxattr(d / "file", "user.a", b"b"),
+    "getxattr": lambda d: os.listxattr(d / "file"),
+    "opendir": lambda d: os.listdir(d / "dir"),
+    "open": lambda d: (d / "file").read_bytes(),
+    "others' mkdir": lambda d: by_nobody(d, lambda root: os.mkdir(root / "open" / "made")),
+}
+"""What wants a descriptor; each works once in such a directory."""
+
+
+def prepare(directory: Path) -> None:
+    directory.mkdir(mode=0o755)
+    for name in ("file", "theirs", "unseen"):
+        (directory / name).write_text(name)
+    os.chown(directory / "theirs", NOBODY, NOBODY)
+    (directory / "theirs").chmod(0o6755)
+    (directory / "target").symlink_to("nowhere")
+    (directory / "dir").mkdir()
+    (directory / "open").mkdir()
+    (directory / "open").chmod(0o777)
+
+
+def by_nobody(directory: Path, act: Callable[[Path], object]) -> None:
+    assert as_caller(directory, act) is None
+
+
+@pytest.mark.fuse
+@pytest.mark.root
+def test_everything_is_tried_again_when_descriptors_have_run_out(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    backing, none = tmp_path / "backing", tmp_path / "none"
+    backing.mkdir()
+    server = (sys.executable, str(OUT_OF_DESCRIPTORS), str(none))
+    with mounted(backing, "--no-native-lane", "-o", "allow_other", prefix=server) as mount:
+        for name, act in ACTS.items():
+            prepare(backing / name)
+            for seen in ("file", "theirs", "target", "dir", "open"):
+                (mount.path / name / seen).lstat()
+            none.touch()
+            act(mount.path / name)
+            assert not none.exists(), name
