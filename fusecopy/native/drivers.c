@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,9 @@
 /* include/linux/sched.h; in field 9 of /proc/PID/stat. */
 #define PF_IO_WORKER 0x00000010
 #define PF_KTHREAD 0x00200000
+
+/* How often a thread that runs is looked at again: some 100 us in all. */
+#define LOOKS 20
 
 /* Of a thread that waits in a page fault /proc/PID/syscall tells no call. */
 #define PAGE_FAULT (-1)
@@ -105,6 +109,19 @@ void fusecopy_find_source(pid_t thread, unsigned int descriptor, struct fusecopy
 	driver->path_size = size < 0 ? 0 : size;
 }
 
+/* A thread that has just asked may not have gone to sleep yet, and then its call is not told. It is about to, unless it
+ * asked for something that it does not wait for. */
+static int read_call(pid_t thread, char *text, size_t size)
+{
+	int error = read_text(thread, "syscall", text, size);
+
+	for (int again = 0; again < LOOKS && !error && strncmp(text, "running", 7) == 0; again++) {
+		sched_yield();
+		error = read_text(thread, "syscall", text, size);
+	}
+	return error;
+}
+
 void fusecopy_look(pid_t thread, struct fusecopy_driver *driver)
 {
 	char text[512], *words = text, *end;
@@ -117,11 +134,11 @@ void fusecopy_look(pid_t thread, struct fusecopy_driver *driver)
 		driver->kind = FUSECOPY_KERNEL; /* /proc/PID/syscall would say 0, which is read(2) */
 	if (flags == 0 || flags & (PF_KTHREAD | PF_IO_WORKER))
 		return;
-	error = read_text(thread, "syscall", text, sizeof(text));
+	error = read_call(thread, text, sizeof(text));
 	if (error == -EPERM || error == -EACCES)
 		driver->kind = FUSECOPY_HIDDEN;
 	number = strtol(text, &end, 10);
-	if (error || end == text) /* "running" */
+	if (error || end == text) /* "running" still */
 		return;
 	for (int i = 1; i < 3; i++) {
 		words = end;

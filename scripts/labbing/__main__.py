@@ -12,7 +12,7 @@ from labbing.commands import LabError
 from labbing.guest import Guest
 from labbing.kernels import Kernel
 from labbing.machine import Done
-from labbing.settings import COLUMN, HERE, TASK_SECONDS
+from labbing.settings import COLUMN, HERE, TASK_SECONDS, UML
 from probing.records import Column
 
 
@@ -23,7 +23,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--kernel", nargs="+", default=[HERE], metavar="V",
-        help=f"as 6.1 or 6.1.192: the newest of Debian's; {HERE}: this machine's, the default")  # fmt: skip
+        help=f"as 6.1 or 6.1.192: the newest of Debian's; {UML}: as a program, quicker without KVM; "
+        f"{HERE}: this machine's, the default")  # fmt: skip
     add("--task", nargs="+", default=["probe"], choices=tasks.names(), metavar="NAME",
         help=", ".join(tasks.names()) + "; probe where none is named")  # fmt: skip
     add("--seconds", type=int, default=TASK_SECONDS, help=f"what a task is given; {TASK_SECONDS}")
@@ -59,12 +60,13 @@ class Lab:
         """All the tasks on one kernel; whether all went well. Raises LabError."""
         if wanted == HERE:
             return self._all(HERE, names, None)
-        kernel = kernels.newest(self.known(), wanted)
+        known = self.known()
+        kernel = kernels.USER_MODE_KERNEL if wanted == UML else kernels.newest(known, wanted)
         say(f"{wanted}: Debian's {kernel.release}, {kernel.revision}")
         with cache.locked(self._cache):
             say("preparing the guest (the first time, some ten minutes)")
             self._guest.prepare()
-            ready = kernels.bootable(kernel, self._archive, self._cache / "kernels", self._guest.busybox)
+            ready = kernels.bootable(kernel, self._archive, self._cache / "kernels")
         return self._all(kernel.version, names, ready)
 
     def _all(self, version: str, names: Sequence[str], ready: kernels.Bootable | None) -> bool:

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from labbing.commands import LabError
-
 
 def directory() -> Path:
     """The cache directory, made if need be."""
@@ -26,14 +24,10 @@ def directory() -> Path:
 
 @contextmanager
 def locked(cache: Path) -> Iterator[None]:
-    """Nobody else changes the cache meanwhile; guests that run only read it. Raises LabError."""
+    """Nobody else changes the cache meanwhile; guests that run only read it. Waits for another run to have
+    prepared its guests, which all its commands' bounds bound."""
     with (cache / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LabError(
-                f"{cache}: another run of the lab prepares its guests there; wait for it"
-            ) from error
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

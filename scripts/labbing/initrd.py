@@ -11,16 +11,25 @@ from labbing.settings import BOOT_MODULES
 INIT = Path(__file__).with_name("guest") / "initrd"
 
 
-def make(initrd: Path, modules: Path, release: str, busybox: Path) -> None:
-    """Write one for the kernel whose modules are in `modules/release`, with modules.dep. Raises LabError."""
+def keep_modules(modules: Path, kept: Path) -> None:
+    """Lay out in `kept`, in their order, what a kernel has to load before it finds its disks.
+
+    Args:
+        modules: the kernel's own directory of modules, with modules.dep.
+    """
+    kept.mkdir()
+    for number, module in enumerate(_in_order(modules)):
+        # busybox's insmod takes plain modules only
+        (kept / f"{number:02}.ko").write_bytes(_plain(module))
+
+
+def make(initrd: Path, modules: Path, busybox: Path) -> None:
+    """Write one with the modules that were kept. Raises LabError."""
     content = initrd.with_name("content")
-    (content / "modules").mkdir(parents=True)
+    shutil.copytree(modules, content / "modules")
     (content / "bin").mkdir()
     shutil.copy(busybox, content / "bin/busybox")
     shutil.copy(INIT, content / "init")
-    for number, module in enumerate(_in_order(modules / release)):
-        # busybox's insmod takes plain modules only
-        (content / "modules" / f"{number:02}.ko").write_bytes(_plain(module))
     names = "\0".join(sorted(str(path.relative_to(content)) for path in content.rglob("*")))
     made = subprocess.run(
         ["cpio", "--quiet", "--null", "-o", "-H", "newc"],
@@ -29,7 +38,6 @@ def make(initrd: Path, modules: Path, release: str, busybox: Path) -> None:
     if made.returncode:
         raise LabError(f"cpio: {made.stderr.decode(errors='replace').strip()}")
     initrd.write_bytes(made.stdout)
-    shutil.rmtree(content)
 
 
 def _in_order(modules: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from labbing import cache, initrd
 from labbing.archive import Archive
 from labbing.commands import LabError, run
-from labbing.settings import KERNEL_ONLY
+from labbing.settings import KERNEL_ONLY, RELEASE, USER_MODE
 
 PACKAGE = re.compile(r"linux-(?:image|binary)-(\d+\.\d+\.\d\S*-cloud-amd64)")
 """Debian's kernels for virtual machines: with every filesystem, and quick to boot."""
@@ -21,7 +21,7 @@ class Kernel:
 
     Attributes:
         version: upstream's, as 6.1.192.
-        release: what uname -r says there, as 6.1.0-57-cloud-amd64.
+        release: what uname -r says there, as 6.1.0-57-cloud-amd64; or USER_MODE.
         revision: the package's version.
     """
 
@@ -37,11 +37,19 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Bootable:
-    """A kernel on disk: itself, an initrd that finds the guest's image, and an image of its modules."""
+    """A kernel on disk.
+
+    Attributes:
+        kernel: itself.
+        boot: the modules that it has to load to find its disks, in order.
+        modules: an image of all its modules.
+        user_mode: it is a program (user-mode-linux).
+    """
 
     kernel: Path
-    initrd: Path
+    boot: Path
     modules: Path
+    user_mode: bool
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -61,6 +69,11 @@ def known(archive: Archive) -> list[Kernel]:
     return sorted(found.values(), key=lambda kernel: kernel.order)
 
 
+USER_MODE_KERNEL = Kernel("uml", USER_MODE, RELEASE)
+"""Linux as a program: at nearly the speed of the machine, with one processor and no ftrace. That of the
+guests' own release: a later one may want a later C library than the host has."""
+
+
 def newest(kernels: Iterable[Kernel], wanted: str) -> Kernel:
     """The newest whose version is `wanted` or begins with it, as 6.1 or 6.1.192.
 
@@ -75,36 +88,43 @@ def newest(kernels: Iterable[Kernel], wanted: str) -> Kernel:
     return fit[-1]
 
 
-def bootable(kernel: Kernel, archive: Archive, kept: Path, busybox: Path) -> Bootable:
+def bootable(kernel: Kernel, archive: Archive, kept: Path) -> Bootable:
     """The kernel on disk, fetched unless it is there. Raises LabError."""
     where = kept / kernel.release
     if not where.exists():
         with cache.whole(where) as new:
             _fetch(kernel, archive, new)
-            initrd.make(new / "initrd", new / "modules", kernel.release, busybox)
+            initrd.keep_modules(new / "modules" / _release(new), new / "boot")
             _image(new / "modules", new / "modules.img")
             shutil.rmtree(new / "modules")
-    return Bootable(where / "kernel", where / "initrd", where / "modules.img")
+    return Bootable(where / "kernel", where / "boot", where / "modules.img", kernel.release == USER_MODE)
+
+
+def _release(where: Path) -> str:
+    (modules,) = (where / "modules").iterdir()
+    return modules.name
 
 
 def _fetch(kernel: Kernel, archive: Archive, where: Path) -> None:
     """Leave `kernel` and `modules/RELEASE`, with their dependencies worked out."""
-    packages, root = where / "packages", where / "root"
+    packages, root, depmod = where / "packages", where / "root", where / "depmod"
     packages.mkdir()
     for package in archive.download(*_packages(kernel, archive), into=packages):
         run("dpkg-deb", "-x", package, root)
-    modules = _only(root, f"**/lib/modules/{kernel.release}")
-    _only(root, f"boot/vmlinuz-{kernel.release}", f"**/{kernel.release}/vmlinuz").rename(where / "kernel")
-    # Where usr/ and the rest are one, depmod still looks in lib/.
-    (where / "depmod/lib/modules").mkdir(parents=True)
-    modules = modules.rename(where / "depmod/lib/modules" / kernel.release)
-    run("depmod", "-b", where / "depmod", kernel.release)
+    modules = _only(root, "**/modules/[0-9]*")
+    _only(root, "boot/vmlinuz-*", "**/modules/*/vmlinuz", "usr/bin/linux.uml").rename(where / "kernel")
+    # depmod looks in lib/, which with newer packages is in usr/.
+    (depmod / "lib/modules").mkdir(parents=True)
+    modules = modules.rename(depmod / "lib/modules" / modules.name)
+    run("depmod", "-b", depmod, modules.name)
     modules.parent.rename(where / "modules")
-    for used in (packages, root, where / "depmod"):
+    for used in (packages, root, depmod):
         shutil.rmtree(used)
 
 
 def _packages(kernel: Kernel, archive: Archive) -> list[str]:
+    if kernel.release == USER_MODE:
+        return [f"{USER_MODE}/{RELEASE}"]
     split = archive.versions(f"linux-binary-{kernel.release}")
     return [f"{name}-{kernel.release}" for name in (KERNEL_ONLY if split else ("linux-image",))]
 

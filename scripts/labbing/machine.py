@@ -1,4 +1,4 @@
-"""A guest: QEMU with four disks, from its start to its power-off, and what the task left."""
+"""A guest with four disks, from its start to its power-off, and what the task left."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from labbing import initrd
 from labbing.commands import LabError, end
 from labbing.guest import Guest
 from labbing.kernels import Bootable
@@ -43,29 +44,36 @@ def boot(kernel: Bootable, guest: Guest, task: str, seconds: int, left: Path) ->
     """
     with tempfile.TemporaryDirectory(prefix="fusecopy-lab-") as name:
         scratch = Path(name)
-        result, console = scratch / "result", scratch / "console"
-        with result.open("wb") as file:
+        with (scratch / "result").open("wb") as file:
             file.truncate(RESULT_BYTES)
-        _run(_command(kernel, guest, f"TASK={task} LIMIT={seconds}", result, console), BOOT_SECONDS + seconds)
-        said = console.read_text(errors="replace") if console.exists() else ""
-        return _taken(result, left, said)
+        initrd.make(scratch / "initrd", kernel.boot, guest.busybox)
+        command = _user_mode if kernel.user_mode else _emulated
+        _run(command(kernel, guest, scratch, f"TASK={task} LIMIT={seconds}"), scratch, BOOT_SECONDS + seconds)
+        return _taken(scratch, left)
 
 
-def _command(kernel: Bootable, guest: Guest, more: str, result: Path, console: Path) -> list[str]:
+def _emulated(kernel: Bootable, guest: Guest, scratch: Path, more: str) -> list[str]:
     disks = [
         f"file={guest.image},snapshot=on",
         f"file={guest.tree},readonly=on",
-        f"file={result}",
+        f"file={scratch / 'result'}",
         f"file={kernel.modules},readonly=on",
     ]
     return [
-        # ends with the lab, however that ends
-        "setpriv", "--pdeathsig", "KILL", "--",
         QEMU, "-machine", "q35", "-accel", accelerator(), "-cpu", "max",
         "-smp", str(GUEST_PROCESSORS), "-m", str(GUEST_MIB), "-display", "none", "-monitor", "none",
-        "-nic", "none", "-no-reboot", "-serial", f"file:{console}",
-        "-kernel", str(kernel.kernel), "-initrd", str(kernel.initrd), "-append", f"{APPEND} {more}",
+        "-nic", "none", "-no-reboot", "-serial", f"file:{scratch / 'console'}",
+        "-kernel", str(kernel.kernel), "-initrd", str(scratch / "initrd"),
+        "-append", f"{APPEND} DISK=vd {more}",
         *(word for disk in disks for word in ("-drive", f"{disk},format=raw,if=virtio,cache=unsafe")),
+    ]  # fmt: skip
+
+
+def _user_mode(kernel: Bootable, guest: Guest, scratch: Path, more: str) -> list[str]:
+    return [
+        str(kernel.kernel), f"mem={GUEST_MIB}M", f"initrd={scratch / 'initrd'}", "con=null", "con0=null,fd:1",
+        f"ubd0={scratch / 'changes'},{guest.image}", f"ubd1r={guest.tree}", f"ubd2={scratch / 'result'}",
+        f"ubd3r={kernel.modules}", "quiet", "DISK=ubd", *more.split(),
     ]  # fmt: skip
 
 
@@ -82,19 +90,32 @@ def accelerator() -> str:
     return EMULATED if tried.returncode else "kvm"
 
 
-def _run(command: list[str], seconds: float) -> None:
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, preexec_fn=lambda: _kindly(),
-    )  # fmt: skip
+def _run(command: list[str], scratch: Path, seconds: float) -> None:
+    """To its end, which is the lab's at the latest."""
+    with (scratch / "said").open("wb") as said:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *command],
+            stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "TMPDIR": str(scratch)}, start_new_session=True, preexec_fn=_kindly,
+        )  # fmt: skip
     try:
-        said, _ = process.communicate(timeout=seconds)
+        process.wait(seconds)
     except subprocess.TimeoutExpired as error:
         raise LabError(f"the guest did not power off within {seconds:.0f} s") from error
     finally:
         end(process)
     if process.returncode:
-        raise LabError(f"QEMU ended with {process.returncode}: {said.strip()}")
+        raise LabError(f"{Path(command[0]).name} ended with {process.returncode}:\n{_last(scratch)}")
+
+
+def _last(scratch: Path) -> str:
+    """The end of what the guest, or what runs it, said."""
+    texts = [
+        (scratch / name).read_text(errors="replace")
+        for name in ("said", "console")
+        if (scratch / name).exists()
+    ]
+    return "\n".join("\n".join(texts).splitlines()[-30:])
 
 
 def _kindly() -> None:
@@ -103,11 +124,10 @@ def _kindly() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _taken(result: Path, left: Path, console: str) -> Done:
+def _taken(scratch: Path, left: Path) -> Done:
     try:
-        with tarfile.open(result) as tar:
+        with tarfile.open(scratch / "result") as tar:
             tar.extractall(left)
         return Done(int((left / "status").read_text()), (left / "output").read_text(errors="replace"))
     except (tarfile.TarError, OSError, ValueError) as error:
-        last = "\n".join(console.splitlines()[-30:])
-        raise LabError(f"the guest powered off before the task's end; its console:\n{last}") from error
+        raise LabError(f"the guest powered off before the task's end:\n{_last(scratch)}") from error

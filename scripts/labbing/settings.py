@@ -10,7 +10,7 @@ SECURED = ("bullseye", "bookworm", "trixie")
 
 PACKAGES = (
     "kmod", "busybox-static", "iproute2", "procps", "util-linux", "ca-certificates",
-    "nfs-kernel-server", "nfs-common", "rpcbind", "samba", "smbclient", "cifs-utils",
+    "nfs-kernel-server", "nfs-common", "rpcbind", "samba", "samba-vfs-modules", "cifs-utils",
 )  # fmt: skip
 """What guests have beside what scripts/setup installs."""
 
@@ -20,6 +20,10 @@ KERNEL_ONLY = ("linux-binary", "linux-modules", "linux-base")
 BOOT_MODULES = ("virtio_pci", "virtio_blk")
 """What an initrd needs to find the root filesystem, as far as the kernel has it not built in."""
 
+USER_MODE = "user-mode-linux"
+"""The package with Linux as a program: `--kernel uml`."""
+
+UML = "uml"
 HERE = "here"
 """Names the kernel of this machine: no guest is booted."""
 

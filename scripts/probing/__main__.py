@@ -22,7 +22,7 @@ def column(names: list[str]) -> Column:
                 if not names or probe.name in names:
                     found.append(ask(where, section, probe))
                     print(f"{probe.name:<22} {found[-1].text()}", flush=True)
-        return Column(kernel(), facts(where.ground("btrfs"), where.tracefs()), found)
+        return Column(kernel(), facts(where.ground("btrfs")), found)
 
 
 def main() -> int:

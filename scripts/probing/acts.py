@@ -7,7 +7,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -156,13 +156,23 @@ def grown(source: Path, backing: Path, destination: Path, how: str) -> int:
 
 
 def program(where: Path, *words: str) -> str:
-    """A real program in the mount: `done`, or the last line of what it said."""
-    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-    ended = subprocess.run(
-        words, cwd=where, env={**os.environ, "PATH": path, "LC_ALL": "C"}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False,
-    )  # fmt: skip
+    """A real program in the mount: `done`, or the first line of what it said."""
+    ended = _ended(where, words)
     if ended.returncode == 0:
         return "done"
     said = ended.stderr.strip().splitlines()
-    return f"status {ended.returncode}: {said[-1] if said else 'nothing said'}"
+    return f"status {ended.returncode}: {said[0] if said else 'nothing said'}"
+
+
+def traced(where: Path, *words: str) -> str:
+    """`fusecopy trace`: what it saw of the kernel's side, or why it saw none."""
+    said = _ended(where, words).stderr.strip().splitlines()
+    return next((line.strip() for line in said if line.strip().startswith("kernel:")), said[0])
+
+
+def _ended(where: Path, words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    return subprocess.run(
+        words, cwd=where, env={**os.environ, "PATH": path, "LC_ALL": "C"}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False,
+    )  # fmt: skip

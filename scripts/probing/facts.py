@@ -8,6 +8,7 @@ from pathlib import Path
 from fusecopy import __version__
 from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Header
+from fusecopy.observe import tracefs
 from probing.place import Ground
 
 
@@ -19,13 +20,13 @@ def kernel() -> str:
     return found[found.lastindex or 0] if found else platform.release()
 
 
-def facts(ground: Ground, tracefs: Path) -> dict[str, str]:
+def facts(ground: Ground) -> dict[str, str]:
     """Versions, and what a mount says of itself."""
     (header,) = [record for record in current(ground.log) if isinstance(record, Header)]
     return {
         "release": platform.release(),
         "FUSE protocol": header.protocol,
-        "fuse tracepoints": _tracepoints(tracefs / "events/fuse"),
+        "fuse tracepoints": _tracepoints(tracefs.PLACES[0] / "events/fuse"),
         "coherence": header.coherence,
         "fusecopy": __version__,
         "libfuse": header.libfuse,

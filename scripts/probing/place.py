@@ -73,14 +73,6 @@ class Place:
             raise found
         return found
 
-    def tracefs(self) -> Path:
-        """A tracefs. Raises FusecopyError."""
-        point = self._scratch / "tracefs"
-        point.mkdir()
-        run("mount", "-t", "tracefs", "tracefs", str(point))
-        self._stack.callback(run, "umount", str(point))
-        return point
-
     def _mounted(self, kind: str, options: tuple[str, ...], name: str) -> Ground:
         backing = self._filesystem(kind) / name
         backing.mkdir()

@@ -196,20 +196,33 @@ def _moved() -> Iterator[Probe]:
 
 def _programs() -> Iterator[Probe]:
     """Real programs."""
-    for name, records, words in (
-        ("cp", 1, ("cp", "data")),
-        ("cp-never", 1, ("cp", "--reflink=never", "data")),
-        ("cp-always", 1, ("cp", "--reflink=always", "data")),
-        ("run-cp-always", 1, ("fusecopy", "run", "cp", "--reflink=always", "data")),
-        ("dd-1M", 1, ("dd", "bs=1M", "status=none", "if=data")),
-        ("dd-direct", 1, ("dd", "bs=1M", "status=none", "iflag=direct", "oflag=direct", "if=data")),
+    for name, words in (
+        ("cp", "cp data"),
+        ("cp-never", "cp --reflink=never data"),
+        ("cp-always", "cp --reflink=always data"),
+        ("run-cp-always", "fusecopy run cp --reflink=always data"),
+        ("dd-1M", "dd bs=1M status=none if=data"),
+        ("dd-direct", "dd bs=1M status=none iflag=direct oflag=direct if=data"),
+        ("cp-how-copy", "fusecopy cp -q --how copy data"),
+        ("cp-how-reflink", "fusecopy cp -q --how reflink data"),
+        ("clone", "fusecopy clone data"),
+        ("audit", "fusecopy audit -- cp data"),
     ):
-        yield Probe(name, " ".join(words), _program(words), records, quick=False)
+        yield Probe(name, words, _program(words), 1, quick=False)
+    yield Probe(
+        "cp-how-dedupe", "fusecopy cp -q --how dedupe data, over an equal file",
+        _program("fusecopy cp -q --how dedupe data"), 1, quick=False, before=_twin,
+    )  # fmt: skip
+    trace = "fusecopy trace -- cp data"
+    yield Probe(
+        "trace", f"{trace}: what it says of the kernel's side",
+        lambda g, to: acts.traced(g.here, *trace.split(), to.name), 1, quick=False,
+    )  # fmt: skip
 
 
-def _program(words: tuple[str, ...]) -> Act:
-    last = "of=" if "dd" in words else ""
-    return lambda g, to: acts.program(g.here, *words, last + to.name)
+def _program(words: str) -> Act:
+    last = "of=" if words.startswith("dd") else ""
+    return lambda g, to: acts.program(g.here, *words.split(), last + to.name)
 
 
 def _believed() -> Iterator[Probe]:

@@ -2,38 +2,19 @@
 
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from fusecopy.dispatch.records import Copy
-from tests.backings.wire import Nfs
-from tests.mounted import FUSECOPY, Mounted, mounted
+from tests.backings.client import Nfs, data, fusecopy, only_copy
+from tests.mounted import mounted
 
 SIZE = 8 << 20
 
 pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.fuse, pytest.mark.loop]
 
 
-def data(nfs: Nfs, size: int = SIZE) -> bytes:
-    content = os.urandom(size)
-    (nfs.server / "data").write_bytes(content)
-    return content
-
-
-def fusecopy(*words: str | Path) -> str:
-    done = subprocess.run([FUSECOPY, *map(str, words)], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def only_copy(mount: Mounted) -> Copy:
-    (copy,) = mount.copies(1)
-    return copy
-
-
 def test_a_copy_is_one_clone_and_unprovable(nfs: Nfs) -> None:
-    content = data(nfs)
+    content = data(nfs, SIZE)
     with mounted(nfs.client) as mount:
         with nfs.counted() as sent:
             subprocess.run(["cp", "data", "copy"], cwd=mount.path, check=True, timeout=100)
@@ -54,7 +35,7 @@ def test_a_copy_is_one_clone_and_unprovable(nfs: Nfs) -> None:
 
 
 def test_by_copy_file_range_it_is_one_copy(nfs: Nfs) -> None:
-    content = data(nfs)
+    content = data(nfs, SIZE)
     with mounted(nfs.client, "--paths", "copy_file_range") as mount:
         with nfs.counted() as sent:
             subprocess.run(["cp", "data", "copy"], cwd=mount.path, check=True, timeout=100)
@@ -68,7 +49,7 @@ def test_by_copy_file_range_it_is_one_copy(nfs: Nfs) -> None:
 
 
 def test_by_splice_the_bytes_travel(nfs: Nfs) -> None:
-    content = data(nfs)
+    content = data(nfs, SIZE)
     with mounted(nfs.client, "--paths", "splice") as mount:
         with nfs.counted() as sent:
             subprocess.run(["cp", "data", "copy"], cwd=mount.path, check=True, timeout=100)
@@ -83,7 +64,7 @@ def test_a_range_of_few_blocks_is_shared_by_the_servers_blocks(nfs: Nfs) -> None
     """The size of a request, which the client gives as block size, is not what clones go by."""
     if not nfs.clones:
         pytest.skip("NFS before 4.2 has no CLONE")
-    data(nfs)
+    data(nfs, SIZE)
     with mounted(nfs.client) as mount:
         with (mount.path / "data").open("rb") as one, (mount.path / "part").open("wb") as other:
             assert os.copy_file_range(one.fileno(), other.fileno(), 70000) == 70000
@@ -95,7 +76,7 @@ def test_a_range_of_few_blocks_is_shared_by_the_servers_blocks(nfs: Nfs) -> None
 def test_clone_of_a_file_and_of_a_tree(nfs: Nfs) -> None:
     if not nfs.clones:
         pytest.skip("NFS before 4.2 has no CLONE")
-    content = data(nfs)
+    content = data(nfs, SIZE)
     (nfs.server / "tree" / "below").mkdir(parents=True)
     (nfs.server / "tree" / "below" / "file").write_bytes(content)
     with mounted(nfs.client) as mount:
@@ -110,7 +91,7 @@ def test_clone_of_a_file_and_of_a_tree(nfs: Nfs) -> None:
 
 def test_a_file_that_the_server_removed(nfs: Nfs) -> None:
     """Whoever has it open is told; nobody else is harmed, and the mount lives on."""
-    content = data(nfs)
+    content = data(nfs, SIZE)
     with mounted(nfs.client) as mount:
         with (mount.path / "data").open("rb") as held, (mount.path / "copy").open("wb") as into:
             (nfs.server / "data").unlink()
@@ -123,7 +104,7 @@ def test_a_file_that_the_server_removed(nfs: Nfs) -> None:
 
 def test_what_others_change_is_seen_soon(nfs: Nfs) -> None:
     """No change is told on NFS, so nothing is believed for long."""
-    data(nfs)
+    data(nfs, SIZE)
     with mounted(nfs.client) as mount:
         assert mount.attribute("coherence").startswith("timeouts 1 s")
 
@@ -135,7 +116,7 @@ def test_doctor_says_what_sharing_goes_by(nfs: Nfs) -> None:
 
 
 def test_explain_fits(nfs: Nfs) -> None:
-    data(nfs)
+    data(nfs, SIZE)
     with mounted(nfs.client) as mount:
         subprocess.run(["cp", "data", "copy"], cwd=mount.path, check=True, timeout=100)
         only_copy(mount)
@@ -143,3 +124,33 @@ def test_explain_fits(nfs: Nfs) -> None:
     assert "one btrfs" not in told
     assert "262144" not in told
     assert ("NFS 4.2" in told) == (not nfs.clones)
+
+
+@pytest.mark.parametrize("exported", ["btrfs"], indirect=True)
+def test_two_clients_of_one_server(hosts: list[Nfs]) -> None:
+    """Two hosts, each with a mount of fusecopy over its own NFS: what one finished, the other copies on."""
+    content = data(hosts[0], SIZE)
+    with mounted(hosts[0].client) as one, mounted(hosts[1].client) as other:
+        with hosts[0].counted() as by_one:
+            subprocess.run(["cp", "data", "first"], cwd=one.path, check=True, timeout=100)
+        with hosts[1].counted() as by_other:
+            subprocess.run(["cp", "first", "second"], cwd=other.path, check=True, timeout=100)
+        copies = [only_copy(mount) for mount in (one, other)]
+    assert (hosts[0].server / "second").read_bytes() == content
+    assert (by_one.get("CLONE"), by_other.get("CLONE")) == (1, 1)
+    assert [(copy.src, copy.dst) for copy in copies] == [("data", "first"), ("first", "second")]
+    for copy in copies:
+        assert (copy.dispatch, copy.paths, copy.proof) == ("dispatched", {"reflink": SIZE}, "unprovable")
+
+
+@pytest.mark.parametrize("exported", ["btrfs"], indirect=True)
+def test_from_one_client_to_another(hosts: list[Nfs]) -> None:
+    """Between two mounts the kernel splices, and both servers' logs say no more than that."""
+    content = data(hosts[0], SIZE)
+    with mounted(hosts[0].client) as one, mounted(hosts[1].client) as other:
+        subprocess.run(["cp", one.path / "data", other.path / "copy"], check=True, timeout=100)
+        copy = only_copy(other)
+    assert (hosts[0].server / "copy").read_bytes() == content
+    assert (copy.dispatch, copy.driver, copy.copied) == ("fallback", "copy_file_range", SIZE)
+    assert copy.shared in (0, None)
+    assert copy.src == str(one.path / "data")

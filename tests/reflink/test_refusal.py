@@ -192,6 +192,17 @@ def test_ext4_has_no_reflink(ext4: Path, btrfs: Path, xfs: Path) -> None:
 
 
 @pytest.mark.root
+def test_an_overlay_over_ext4_has_none_either(ext4: Path, tmp_path: Path) -> None:
+    below = ext4 / "below"
+    below.mkdir()
+    with loopfs.stacked(tmp_path / "stacked", below) as stacked, pair(stacked, CONTENT) as files:
+        said = refused(files.request(8192), errno.EOPNOTSUPP)
+    assert said.cause.startswith("The filesystem overlay (device ")
+    assert said.cause.endswith("It hands clones on to the filesystem below.")
+    assert said.remedy.startswith("Put what lies below (of an overlay, its upper layer) on btrfs")
+
+
+@pytest.mark.root
 def test_tmpfs_has_no_reflink(tmp_path: Path) -> None:
     with (
         loopfs.mount(tmp_path / "tmpfs", "-t", "tmpfs", "none") as tmpfs,

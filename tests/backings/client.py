@@ -1,27 +1,46 @@
-"""What went over the wire, as the client counts it."""
+"""Mounts of a server's directories, and what tests of both kinds of server do there."""
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from fusecopy.dispatch.records import Copy
+from tests.mounted import FUSECOPY, Mounted
 
 NFS_VERSIONS = ("4.2", "4.1")
 """The first has CLONE and COPY, the second neither."""
 
 
 @dataclass(frozen=True, slots=True)
-class Nfs:
+class Client:
     """A mount of a directory of the server's.
 
     Attributes:
         client: where the client has it mounted.
         server: the directory itself, as the server sees it.
-        version: of the protocol.
     """
 
     client: Path
     server: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Smb(Client):
+    """Of SMB 3.1.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nfs(Client):
+    """Of NFS.
+
+    Attributes:
+        version: of the protocol.
+    """
+
     version: str
 
     @property
@@ -42,3 +61,23 @@ class Nfs:
         before = self.operations()
         yield found
         found.update({name: n - before[name] for name, n in self.operations().items() if n != before[name]})
+
+
+def data(client: Client, size: int) -> bytes:
+    """A file of that name and size, made on the server; what is in it."""
+    content = os.urandom(size)
+    (client.server / "data").write_bytes(content)
+    return content
+
+
+def fusecopy(*words: str | Path) -> str:
+    """What a command that succeeds prints; fails with what it said where it does not."""
+    done = subprocess.run([FUSECOPY, *map(str, words)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def only_copy(mount: Mounted) -> Copy:
+    """The one copy that its log has."""
+    (copy,) = mount.copies(1)
+    return copy
