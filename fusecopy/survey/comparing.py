@@ -2,10 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from fusecopy.dispatch.records import Copy, Flow, Record
+from fusecopy.dispatch.writer import LINGER_SECONDS
 from fusecopy.survey.records import Calls, Logged
+from fusecopy.survey.strace import Names
 
 DRIVERS = dict.fromkeys(("FICLONE", "FICLONERANGE", "FIDEDUPERANGE"), "ioctl")
 """What the log calls the driver of a call where that is not the call's own name."""
@@ -35,7 +38,7 @@ def below(records: Iterable[Record], directory: str) -> list[Copy | Flow]:
     ]
 
 
-def differences(calls: Calls, records: Sequence[Copy | Flow], directory: Path) -> list[str]:
+def differences(calls: Calls, names: Names, records: Sequence[Copy | Flow], directory: Path) -> list[str]:
     """Where calls and log differ: in bytes by call, and in names that nothing has. Empty where they agree.
 
     Args:
@@ -46,10 +49,16 @@ def differences(calls: Calls, records: Sequence[Copy | Flow], directory: Path) -
     else:
         found = [] if _noted(calls) == bool(records) else ["only one of both tells of a copy"]
     for record in records:
-        name = Path(record.dst).name
-        if name not in calls.removed and not (directory / Path(*Path(record.dst).parts[1:])).exists():
+        _, *parts = Path(record.dst).parts
+        if not (directory / Path(*parts)).exists() and not _is_explained(record, parts, names):
             found.append(f"the log names {record.dst}, which is not there")
     return found
+
+
+def _is_explained(record: Copy | Flow, parts: Sequence[str], names: Names) -> bool:
+    """Whether a file was removed, or had another name only after its record was written."""
+    written = datetime.fromisoformat(record.time).timestamp() + LINGER_SECONDS
+    return parts[-1] in names.removed or any(names.renamed.get(part, 0) > written for part in parts)
 
 
 def _noted(calls: Calls) -> bool:

@@ -15,13 +15,11 @@ class Calls(msgspec.Struct, frozen=True):
             shared and writable; of FICLONE and its like the number of calls. What our own tracer notes has
             the copies' sizes, and read/write for all that is not asked for.
         refused: calls that failed, as "FICLONE EOPNOTSUPP", and how often.
-        removed: names, without directories, of files that were removed.
         tracer: strace, or "fusecopy expect" where that is not installed.
     """
 
     moved: dict[str, int] = {}
     refused: dict[str, int] = {}
-    removed: list[str] = []
     tracer: str = "strace"
 
 

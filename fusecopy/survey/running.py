@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fusecopy.survey import strace
 from fusecopy.survey.records import Calls
+from fusecopy.survey.strace import Names
 
 SECONDS = 120
 """How long a program may take."""
@@ -23,10 +24,12 @@ class Ran:
 
     Attributes:
         error: why it failed, in a line; empty where it did not.
+        names: that are gone, as far as strace told them.
     """
 
     error: str
     calls: Calls
+    names: Names
 
 
 def shell(line: str, where: Path, environment: Mapping[str, str]) -> str:
@@ -45,7 +48,9 @@ def traced(line: str, where: Path, environment: Mapping[str, str]) -> Ran:
         except (OSError, subprocess.SubprocessError) as failed:
             error = reason(failed)
         with open(file.name, encoding="utf-8", errors="surrogateescape") as lines:
-            return Ran(error, strace.read(lines, where) if has_strace else _noted(lines, where))
+            if has_strace:
+                return Ran(error, *strace.read(lines, where))
+            return Ran(error, _noted(lines, where), Names())
 
 
 def reason(error: Exception) -> str:

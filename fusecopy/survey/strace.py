@@ -1,17 +1,19 @@
 """Reading strace's output: which calls brought bytes into files below a directory.
 
-Asked for are -f (each line begins with a process id), -y (descriptors with their paths) and -s 0.
+Asked for are -f (each line begins with a process id), -ttt (then the time), -y (descriptors with paths) and
+-s 0.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from fusecopy.survey.records import Calls
 
-OPTIONS = ("-f", "-y", "-qq", "-s", "0", "-e", "signal=none")
+OPTIONS = ("-f", "-ttt", "-y", "-qq", "-s", "0", "-e", "signal=none")
 
 DESTINATIONS = {
     "copy_file_range": ("copy_file_range", 1),
@@ -23,19 +25,39 @@ DESTINATIONS = {
 
 CLONES = ("FICLONERANGE", "FIDEDUPERANGE", "FICLONE")
 REMOVALS = ("unlink", "unlinkat")
-TRACED = (*DESTINATIONS, "ioctl", "mmap", "io_uring_enter", *REMOVALS)
+RENAMES = ("rename", "renameat", "renameat2")
+TRACED = (*DESTINATIONS, "ioctl", "mmap", *REMOVALS, *RENAMES)
 
-_CALL = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?: (E[A-Z]+))?")
+_CALL = re.compile(r"\d+ +([\d.]+) (\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?: (E[A-Z]+))?")
 _DESCRIPTOR = re.compile(r"(?:^|[ =])\d+<([^>]*)>")
 _NAME = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)")
+_RESUMED = re.compile(r"(\d+) +[\d.]+ <\.\.\. \w+ resumed>(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names, without directories, that files and directories do not have any more.
+
+    Attributes:
+        removed: of files.
+        renamed: and when, in seconds since the epoch, last.
+    """
+
+    removed: set[str] = field(default_factory=set)
+    renamed: dict[str, float] = field(default_factory=dict)
 
 
 class _Call(NamedTuple):
+    time: float
     name: str
     arguments: str
     result: int
     errno: str
+
+    def named(self) -> str:
+        """The first name among the arguments, without its directory."""
+        found = _NAME.search(self.arguments)
+        return Path(found[1]).name if found else ""
 
     def file(self, number: int) -> str:
         """The path of the nth descriptor among the arguments; empty where there is none."""
@@ -43,14 +65,14 @@ class _Call(NamedTuple):
         return found[number] if number < len(found) else ""
 
 
-def read(lines: Iterable[str], below: Path) -> Calls:
-    """What was called on files below a directory."""
-    moved, refused, removed = Counter[str](), Counter[str](), list[str]()
+def read(lines: Iterable[str], below: Path) -> tuple[Calls, Names]:
+    """What was called on files below a directory, and the names that are gone."""
+    moved, refused, names = Counter[str](), Counter[str](), Names()
     for call in _calls(lines):
-        if call.name in REMOVALS:
-            if call.result == 0 and (names := _NAME.findall(call.arguments)):
-                removed.append(Path(names[0]).name)
-            continue
+        if call.result == 0 and call.name in REMOVALS:
+            names.removed.add(call.named())
+        elif call.result == 0 and call.name in RENAMES:
+            names.renamed[call.named()] = call.time
         told, destination, count = _copied(call)
         if not told or not Path(destination).is_relative_to(below):
             continue
@@ -58,7 +80,7 @@ def read(lines: Iterable[str], below: Path) -> Calls:
             refused[f"{told} {call.errno}"] += 1
         elif count:
             moved[told] += count
-    return Calls(dict(moved), dict(refused), removed)
+    return Calls(dict(moved), dict(refused)), names
 
 
 def _copied(call: _Call) -> tuple[str, str, int]:
@@ -90,4 +112,4 @@ def _calls(lines: Iterable[str]) -> Iterator[_Call]:
             text = begun.pop(resumed[1], "") + resumed[2]
         found = _CALL.match(text)
         if found and found[4] != "?":
-            yield _Call(found[2], found[3], int(found[4], 0), found[5] or "")
+            yield _Call(float(found[1]), found[2], found[3], int(found[4], 0), found[5] or "")

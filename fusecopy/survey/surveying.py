@@ -96,7 +96,7 @@ def _version(text: str) -> str:
 
 def _row(one: _Ran, about: list[Copy | Flow], directory: Path) -> Row:
     program, ran = one.program, one.ran
-    differ = comparing.differences(ran.calls, about, directory)
+    differ = comparing.differences(ran.calls, ran.names, about, directory)
     state: State = "failed" if ran.error else "disagree" if differ else "agree"
     why = "; ".join([*([ran.error] if ran.error else []), *differ])
     return Row(program.name, one.version, program.line, state, why, ran.calls, comparing.said(about))
