@@ -27,6 +27,7 @@ COMMANDS = {
     "metrics": "what mounts have done, as text for Prometheus",
     "mount": "serve a directory at a mount point",
     "policy": "show or change how a mount answers copies",
+    "report": "write a log as one page of HTML",
     "run": "run a command with reflink ioctls that work in mounts",
     "shell": "start a shell in a mount whose commands may clone there",
     "status": "show what a mount has done, and what the kernel no longer asks it",
