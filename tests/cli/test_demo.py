@@ -1,6 +1,8 @@
 """fusecopy demo: everything claimed is seen, and nothing stays behind however it ends."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -13,6 +15,8 @@ from fusecopy.demo.scenarios import SCENARIOS
 from tests.mounted import FUSECOPY
 
 SECONDS = 60
+
+CLAIM_PAGES = Path(__file__).parents[2] / "docs/claims"
 
 CLAIMS = {
     1: ["sendfile arrived as WRITEs of 65536 bytes, a pipe's 16 pages", "splice arrived as"],
@@ -152,3 +156,19 @@ def test_a_reader_that_goes_ends_it_in_order(scratch: Path) -> None:
     assert done.stdout.startswith("The backing is a btrfs image")
     assert done.stdout.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", CLAIMS)
+def test_page_and_recording_tell_what_is_seen(number: int) -> None:
+    """docs/claims/: what a page quotes was printed, and scripts/record wrote an asciicast of it."""
+    (page,) = CLAIM_PAGES.glob(f"{number}-*.md")
+    quoted = [line for line in page.read_text().splitlines() if line.startswith("    seen: ")]
+    assert all(any(claim in line for line in quoted) for claim in CLAIMS[number])
+    header, *events = (CLAIM_PAGES / f"{number}.cast").read_text().splitlines()
+    assert json.loads(header)["version"] == 2
+    times, kinds, texts = zip(*(json.loads(event) for event in events), strict=True)
+    assert list(times) == sorted(times)
+    assert set(kinds) == {"o"}
+    printed = re.sub(r"\x1b\[\d*m|\r", "", "".join(texts))
+    assert all(line.strip() in printed for line in quoted)
+    assert "NOT SEEN" not in printed

@@ -12,6 +12,7 @@ from fusecopy.dispatch.reader import current
 from fusecopy.dispatch.records import Copy, Footer, Header
 from fusecopy.errors import Exit, UsageError
 from tests.cli.commands import NOBODY, Place, background, run
+from tests.mounted import FUSECOPY
 
 pytestmark = [pytest.mark.fuse, pytest.mark.root]
 
@@ -175,6 +176,32 @@ def test_ordinary_users_log_lies_in_the_state_directory(place: Place) -> None:
     records = list(current(state / "fusecopy" / f"{name}.jsonl"))
     assert [record.uid for record in records if isinstance(record, Copy)] == [65534]
     assert (state / "fusecopy").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("everybody")
+def test_root_of_a_user_namespace_makes_files_and_has_its_log_in_the_state_directory(place: Place) -> None:
+    """As in a rootless container: setgroups(2) is forbidden, and /var/log is somebody else's."""
+    state = place.log.parent / "state"
+    for directory in (state, place.backing, place.point):
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o777)
+    os.chown(place.backing, 65534, 65534)
+    script = """
+"$0" mount "$1" "$2" && echo made >"$2/a" && mkdir "$2/d" && cp "$2/a" "$2/d/b" || exit
+"$0" log --json "$2" && "$0" umount "$2"
+"""
+    inside = ("unshare", "--map-root-user", "--mount", "sh", "-c", script, FUSECOPY, place.backing, place.point)
+    done = subprocess.run(
+        [*NOBODY, *inside],
+        env={**os.environ, "XDG_STATE_HOME": str(state)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"dst":"d/b"' in done.stdout
+    assert (place.backing / "d/b").read_text() == "made\n"
+    assert list((state / "fusecopy").glob("*.jsonl"))
 
 
 def test_default_log_of_root_and_of_a_user_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
