@@ -190,9 +190,9 @@ def test_root_of_a_user_namespace_makes_files_and_has_its_log_in_the_state_direc
 "$0" mount "$1" "$2" && echo made >"$2/a" && mkdir "$2/d" && cp "$2/a" "$2/d/b" || exit
 "$0" log --json "$2" && "$0" umount "$2"
 """
-    inside = ("unshare", "--map-root-user", "--mount", "sh", "-c", script, FUSECOPY, place.backing, place.point)
+    namespace = ("unshare", "--map-root-user", "--mount", "sh", "-c", script)
     done = subprocess.run(
-        [*NOBODY, *inside],
+        [*NOBODY, *namespace, FUSECOPY, place.backing, place.point],
         env={**os.environ, "XDG_STATE_HOME": str(state)},
         capture_output=True,
         text=True,
