@@ -110,6 +110,7 @@ def _makers(module: ModuleType) -> Iterator[str]:
     made |= {"char[]": "Chars", "char *": "Chars", "char *[]": "Array[Chars]"}
     for name in module.ffi.list_types()[1]:
         made |= dict.fromkeys((f"struct {name} *", f"struct {name}[]"), _class(name))
+        made[f"struct {name} *[]"] = f"Array[{_class(name)}]"
     yield "class _New(Protocol):"
     yield from _overloaded("__call__", made, ", init: object = None")
     yield "class _FFI:"

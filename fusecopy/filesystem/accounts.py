@@ -7,12 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from fusecopy.filesystem import kernel
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import BLOCK, OpenFile, OpenFiles, Readers
 from fusecopy.filesystem.refusals import Refusals
-from fusecopy.native import drivers
+from fusecopy.native import drivers, opening
 from fusecopy.native.drivers import Driver, Named
 from fusecopy.native.files import WRITEBACK, Client, Moved, note_source
 from fusecopy.reporting.flows import Declined, MountFile, Side, by_process
@@ -239,7 +238,7 @@ class Accounts:
     def _open(self, file: MountFile) -> Iterator[int]:
         """A file of the mount, opened for reading; ESTALE where the kernel has forgotten it."""
         with self._inodes.borrow(file.number) as descriptor, _opened(descriptor) as opened:
-            if self._inodes.get(file.number) is not file:
+            if self._inodes.get(file.number) != file:
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
             yield opened
 
@@ -247,7 +246,7 @@ class Accounts:
 @contextmanager
 def _opened(descriptor: int) -> Iterator[int]:
     """The same file, opened for reading, without a trace of it in its access time where that may be."""
-    opened = kernel.open_regular(descriptor, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME)
+    opened = opening.regular(descriptor, os.O_RDONLY | os.O_NOATIME)
     try:
         yield opened
     finally:

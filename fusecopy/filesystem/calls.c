@@ -23,87 +23,6 @@ static int result(long value)
 	return value < 0 ? -errno : (int)value;
 }
 
-/* Returns the number of bytes of `handle` that count. */
-int fusecopy_file_handle(int fd, char *handle)
-{
-	struct file_handle *h = (struct file_handle *)handle;
-	int mount_id;
-
-	h->handle_bytes = MAX_HANDLE_SZ;
-	if (name_to_handle_at(fd, "", h, &mount_id, AT_EMPTY_PATH) < 0)
-		return -errno;
-	return sizeof(*h) + h->handle_bytes;
-}
-
-int fusecopy_open_by_handle(int mount_fd, const char *handle, int flags)
-{
-	return result(open_by_handle_at(mount_fd, (struct file_handle *)handle, flags));
-}
-
-/* Of this thread alone, which has its own from the first time on (unshare(2) takes no rights for that). */
-int fusecopy_umask(unsigned int mask)
-{
-	static __thread int apart;
-
-	if (!apart && unshare(CLONE_FS) < 0)
-		return -errno;
-	apart = 1;
-	umask(mask);
-	return 0;
-}
-
-/* Opens what a descriptor leads to once more. */
-static int reopen(int descriptor, int flags)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", descriptor);
-	return result(open(path, flags));
-}
-
-/* Creates a regular file, or opens the one that is there if `flags` allow it; with O_TMPFILE one without a name.
- * Returns its descriptor, and in `found` one of O_PATH. */
-int fusecopy_create(int directory, const char *name, int flags, unsigned int mode, unsigned int mask, int *found)
-{
-	int fd, spare, error = fusecopy_umask(mask);
-
-	if (error < 0)
-		return error;
-	/* Of two descriptors the second may not be had: then nothing is created, and it may be tried again. */
-	spare = result(fcntl(directory, F_DUPFD_CLOEXEC, 0));
-	if (spare < 0)
-		return spare;
-	fd = result(openat(directory, name, (flags & O_TMPFILE) == O_TMPFILE ? flags : flags | O_CREAT, mode));
-	close(spare);
-	if (fd < 0)
-		return fd;
-	*found = reopen(fd, O_PATH | O_CLOEXEC);
-	if (*found < 0)
-		close(fd);
-	return *found < 0 ? *found : fd;
-}
-
-/* Opens a regular file by an O_PATH descriptor; EINVAL of all else, because to open a fifo or a device acts
- * on it. Only a file's owner and root may leave its access time alone, and an append-only file is written
- * with O_APPEND or not at all (open(2)); else that is left out, because no copy may go into such a
- * descriptor. */
-int fusecopy_open_regular(int descriptor, int flags)
-{
-	struct stat st;
-	int fd;
-
-	if (fstat(descriptor, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	fd = reopen(descriptor, flags & ~O_APPEND);
-	if (fd == -EPERM && flags & O_NOATIME)
-		fd = reopen(descriptor, flags & ~(O_NOATIME | O_APPEND));
-	if (fd == -EPERM && flags & O_APPEND)
-		fd = reopen(descriptor, flags & ~O_NOATIME);
-	return fd;
-}
-
 int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory, const char *new_name,
 		       unsigned int flags)
 {
@@ -169,19 +88,6 @@ int64_t fusecopy_filesystem_type(int fd)
 	struct statfs fs;
 
 	return fstatfs(fd, &fs) < 0 ? -errno : (int64_t)fs.f_type;
-}
-
-/* The two halves of f_fsid. */
-int fusecopy_filesystem_id(int fd, uint64_t *found)
-{
-	struct statfs fs;
-	uint32_t halves[2];
-
-	if (fstatfs(fd, &fs) < 0)
-		return -errno;
-	memcpy(halves, &fs.f_fsid, sizeof(halves));
-	*found = (uint64_t)halves[0] << 32 | halves[1];
-	return 0;
 }
 
 /* FIDEDUPERANGE without a destination: what it checks of the source, and no more. */

@@ -6,21 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-int fusecopy_file_handle(int fd, char *handle);
-int fusecopy_open_by_handle(int mount_fd, const char *handle, int flags);
 int fusecopy_renameat2(int old_directory, const char *old_name, int new_directory, const char *new_name,
 		       unsigned int flags);
 int fusecopy_fallocate(int fd, int mode, int64_t off, int64_t length);
 int fusecopy_utimens(const char *path, int64_t atime_s, int64_t atime_ns, int64_t mtime_s, int64_t mtime_ns);
 int fusecopy_ioctl(int fd, unsigned long cmd, char *argument);
-int fusecopy_umask(unsigned int mask);
-int fusecopy_create(int directory, const char *name, int flags, unsigned int mode, unsigned int mask, int *found);
-int fusecopy_open_regular(int descriptor, int flags);
 int fusecopy_capabilities(uint64_t *effective);
 int fusecopy_set_capabilities(uint64_t effective);
 int fusecopy_birth_time(int fd, int64_t *born);
 int64_t fusecopy_filesystem_type(int fd);
-int fusecopy_filesystem_id(int fd, uint64_t *found);
 int fusecopy_check_dedupe(int fd, uint64_t off, uint64_t length);
 int fusecopy_fiemap(int fd, char *map, unsigned int extents);
 

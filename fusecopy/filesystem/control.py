@@ -17,7 +17,7 @@ from fusecopy.copying.calls import file_id
 from fusecopy.copying.ladder import HOWS
 from fusecopy.errors import UsageError
 from fusecopy.filesystem.credentials import Context
-from fusecopy.filesystem.inode import ROOT, Inode
+from fusecopy.native.inodes import ROOT, Inode
 from fusecopy.reporting.reports import Reporter
 
 PREFIX = os.fsencode(names.PREFIX)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from fusecopy.filesystem import kernel
-from fusecopy.native import callers
+from fusecopy.native import callers, opening
 from fusecopy.observe.status import status
 
 R = TypeVar("R")
@@ -86,7 +86,7 @@ class Credentials:
     def create(self, ctx: Context, operation: Callable[[], R]) -> R:
         """The same with the caller's umask, for what it creates: the backing takes a default ACL of the
         directory in its place (posix_acl_create, fs/posix_acl.c)."""
-        kernel.set_umask(ctx.umask)
+        opening.set_umask(ctx.umask)
         return self.act(ctx, operation)
 
     def spend(self, ctx: Context, operation: Callable[[], R], without: int = 0) -> R:

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from fusecopy.filesystem.attributes import told_all
-from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.watching import LONG
 from fusecopy.native import watching
+from fusecopy.native.inodes import Inode
 from fusecopy.serving import Directory, Listing, Opened
 
 
@@ -31,11 +30,9 @@ class _Open(NamedTuple):
 class Directories:
     """Operations on open directories."""
 
-    def __init__(self, inodes: InodeTable, timeout: float, cached: bool) -> None:
-        """`timeout` is how long, in seconds, the kernel may believe what it is told; with `cached` it may
-        remember listings until it changes the directory itself."""
+    def __init__(self, inodes: InodeTable, cached: bool) -> None:
+        """With `cached` the kernel may remember listings until it changes the directory itself."""
         self._inodes = inodes
-        self._timeout = timeout
         self._cached = cached
         self._lock = threading.Lock()
         self._handles = itertools.count(1)
@@ -66,7 +63,7 @@ class Directories:
         try:
             while listing.find(directory, number, above.number):
                 if listing.plus:
-                    self._number(listing, inode)
+                    listing.enter(inode)
                 listing.lay_out()
         except OSError:
             if listing.is_empty:
@@ -113,8 +110,3 @@ class Directories:
         if found is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return found
-
-    def _number(self, listing: Listing, parent: Inode) -> None:
-        found = listing.found()
-        timeout = watching.limit(parent.number, self._timeout)
-        told_all(self._inodes.enter_all(found, parent), listing, timeout)

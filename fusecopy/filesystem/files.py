@@ -8,7 +8,6 @@ import fcntl
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import pyfuse3
 
@@ -17,43 +16,22 @@ from fusecopy.filesystem._native import lib
 from fusecopy.filesystem.accounts import Accounts
 from fusecopy.filesystem.attributes import asked_again_if_failed
 from fusecopy.filesystem.credentials import Context, Credentials
-from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.names import Names
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.passthrough import Passthrough
 from fusecopy.filesystem.privileges import drop_suidgid
-from fusecopy.filesystem.refusals import Refusals
-from fusecopy.native import nodes, watching
+from fusecopy.native import files, opening
 from fusecopy.native.entries import Entry, Opened
-from fusecopy.native.files import NativeFile
-
-OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_SYNC | os.O_DSYNC | os.O_NOATIME
+from fusecopy.native.inodes import Inode, expire
+from fusecopy.native.opening import Opening
 
 READ_IOCTLS = (lib.FS_IOC_GETFLAGS, lib.FS_IOC_FSGETXATTR)
 WRITE_IOCTLS = (lib.FS_IOC_SETFLAGS, lib.FS_IOC_FSSETXATTR)
 """Inode flags and project ids, as lsattr and chattr use them."""
 
-SAME_FOR_ALL = (lib.BTRFS_SUPER_MAGIC, lib.XFS_SUPER_MAGIC, lib.TMPFS_MAGIC)
-"""Filesystems that keep no blocks for some user id (Linux 6.1 to 7.2)."""
-
 KEEPING_BLOCKS = (lib.BTRFS_SUPER_MAGIC, lib.EXT4_SUPER_MAGIC, lib.TMPFS_MAGIC)
 """Filesystems that take nothing back at a close, as XFS does what it allocated ahead (xfs_release)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """How files are opened.
-
-    Attributes:
-        noatime: reading leaves the backing's access times alone, where the server may do so.
-        noflush: closing a file of the backing's filesystem reports nothing.
-        keep_cache: pages that the kernel knows from before are still right.
-    """
-
-    noatime: bool
-    noflush: bool
-    keep_cache: bool
 
 
 class Files:
@@ -63,32 +41,28 @@ class Files:
         self,
         inodes: InodeTable,
         names: Names,
-        files: OpenFiles,
+        open_files: OpenFiles,
         accounts: Accounts,
         credentials: Credentials,
-        how: "Opening",
+        how: Opening,
         passthrough: Passthrough,
-        refusals: Refusals,
     ) -> None:
-        self._refusals = refusals
         self._inodes = inodes
         self._names = names
-        self._files = files
+        self._files = open_files
         self._accounts = accounts
         self._credentials = credentials
-        self._noatime = os.O_NOATIME if how.noatime else 0
-        self._how = how
         self._passthrough = passthrough
         with inodes.borrow(inodes.root.number) as root:
             self._root_type = kernel.filesystem_type(root)
+            opening.begin(how, root, self._root_type)
 
     def open(self, number: int, flags: int, ctx: Context) -> Opened:
-        """Open a file of the backing; for the flags left out see Names.create."""
-        with self._inodes.borrow(number) as descriptor:
-            fd = kernel.open_regular(descriptor, flags & OPEN_FLAGS | self._noatime | os.O_CLOEXEC)
-        inode = self._inodes.get(number)
+        """Open a file of the backing; for the flags left out see native/opening.h."""
+        with self._inodes.opened(number) as inode:
+            fd = opening.regular(inode.descriptor, flags)
         opened = self._add(fd, flags, inode, ctx)
-        if _is_changed_unseen(opened, flags) and nodes.expire(number):
+        if _is_changed_unseen(opened, flags) and expire(number):
             pyfuse3.invalidate_inode(number, attr_only=True)
         return opened
 
@@ -104,7 +78,7 @@ class Files:
         opened = self._add(fd, flags, inode, ctx)
         if _is_changed_unseen(opened, flags):
             # What it is told now of an empty file it asks again when there are pages to map.
-            nodes.expire(inode.number)
+            expire(inode.number)
         return opened, entry
 
     def flush(self, fh: int) -> None:
@@ -187,24 +161,15 @@ class Files:
         return self._files.get(fh).fd
 
     def _add(self, fd: int, flags: int, inode: Inode, ctx: Context) -> Opened:
-        """A file's cached pages are dropped when it is opened again, unless they are asked to be kept: its
-        reads would not be seen."""
-        backing = self._told_to_kernel(inode, fd, ctx)
-        native = NativeFile(
-            fd,
-            (inode.device, inode.ino),
-            unseen=backing != 0,
-            asks_writer=self._asks_writer(inode, fd),
-            only_appends=flags & os.O_APPEND != 0 and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND != 0,
-            opener=ctx.uid,
-        )
-        file = OpenFile(native, inode, ctx.pid)
-        self._refusals.opened(file, flags & os.O_ACCMODE != os.O_RDONLY)
-        self._files.add(file)
-        noflush = self._how.noflush and inode.device == self._inodes.root.device
-        # Who keeps pages and is read by the kernel itself gets EIO (fs/fuse/iomode.c, Linux 6.9 to 7.2).
-        keep_cache = self._how.keep_cache and not backing and not watching.is_suspect(inode.number)
-        return Opened(file.fh, keep_cache=keep_cache, noflush=noflush, backing=backing)
+        backing = 0
+        try:
+            backing = self._told_to_kernel(inode, fd, ctx)
+            file = files.opened(fd, inode, flags, ctx.uid, ctx.pid)
+        except BaseException:
+            os.close(fd)
+            raise
+        file.unseen = backing != 0
+        return Opened.of(file, backing)
 
     def _told_to_kernel(self, inode: Inode, fd: int, ctx: Context) -> int:
         """The kernel writes with the ids of the thread that told it of the file (fb->cred in
@@ -214,14 +179,6 @@ class Files:
             return 0
         with self._credentials.paying(ctx.uid or os.fstat(fd).st_uid):
             return self._passthrough.opened(inode, fd)
-
-    def _asks_writer(self, inode: Inode, fd: int) -> bool:
-        """Whether the backing may give room by the writer's user id; what is not known not to, may."""
-        if self._credentials.uid != 0:
-            return False
-        if inode.device == self._inodes.root.device:
-            return self._root_type not in SAME_FOR_ALL
-        return kernel.filesystem_type(fd) not in SAME_FOR_ALL
 
 
 def _is_changed_unseen(opened: Opened, flags: int) -> bool:

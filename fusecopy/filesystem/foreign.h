@@ -13,7 +13,4 @@
 #define UTIME_NOW_NS UTIME_NOW
 #define UTIME_OMIT_NS UTIME_OMIT
 
-/* A file handle as it is kept in Python: its type, its length, its bytes. */
-#define FUSECOPY_HANDLE_BYTES (sizeof(struct file_handle) + MAX_HANDLE_SZ)
-
 #endif

@@ -26,21 +26,6 @@ def _check(result: int) -> int:
     return result
 
 
-def file_handle(fd: int) -> bytes | None:
-    """What identifies the file behind `fd` for as long as it exists, and no other after it.
-
-    None where the filesystem has no such handles.
-    """
-    buffer = ffi.new("char[]", lib.FUSECOPY_HANDLE_BYTES)
-    size: int = lib.fusecopy_file_handle(fd, buffer)
-    return bytes(ffi.buffer(buffer, size)) if size > 0 else None
-
-
-def open_by_handle(mount_fd: int, handle: bytes) -> int:
-    """Open by file handle with O_PATH; needs CAP_DAC_READ_SEARCH. ESTALE where the file is gone."""
-    return _check(lib.fusecopy_open_by_handle(mount_fd, handle, os.O_PATH | os.O_CLOEXEC))
-
-
 def make_room(count: int) -> None:
     """Have the kernel make this process's table of descriptors large enough for `count` while there is one
     thread: with more, each doubling of it waits some 10 ms for a grace period of RCU (expand_fdtable in
@@ -53,20 +38,6 @@ def make_room(count: int) -> None:
         os.close(descriptor)
 
 
-def create(directory: int, name: bytes, flags: int, mode: int, umask: int) -> tuple[int, int]:
-    """Create a regular file with this umask, which the thread keeps. Returns a descriptor opened with `flags`
-    (open(2)) and one of O_PATH."""
-    found = ffi.new("int *")
-    return _check(lib.fusecopy_create(directory, name, flags, mode, umask, found)), found[0]
-
-
-def open_regular(descriptor: int, flags: int) -> int:
-    """Open a regular file by an O_PATH descriptor of it; without O_NOATIME where that is not allowed, with
-    O_APPEND, where it is among `flags`, only if there is no other way (chattr +a). EINVAL of all else,
-    because to open a fifo or a device acts on it."""
-    return _check(lib.fusecopy_open_regular(descriptor, flags))
-
-
 def birth_time(fd: int) -> int | None:
     """When a file was created, in nanoseconds since 1970 (statx(2)); None where it is not known."""
     born = ffi.new("int64_t[]", 2)
@@ -76,13 +47,6 @@ def birth_time(fd: int) -> int | None:
 def filesystem_type(fd: int) -> int:
     """What statfs(2) calls the filesystem: its f_type."""
     return _check(lib.fusecopy_filesystem_type(fd))
-
-
-def filesystem_id(fd: int) -> int:
-    """What statfs(2) tells filesystems apart by, f_fsid, as one number; 0 where it has none."""
-    found = ffi.new("uint64_t *")
-    _check(lib.fusecopy_filesystem_id(fd, found))
-    return int(found[0])
 
 
 def rename(old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:
@@ -131,11 +95,6 @@ def run_anywhere() -> None:
     by io_uring is served is bound to that request's (libfuse/uring.c)."""
     with suppress(OSError):  # none of those is ours any more
         os.sched_setaffinity(0, os.sched_getaffinity(os.getpid()))
-
-
-def set_umask(mask: int) -> None:
-    """Give this thread, and those that it starts, a umask; other threads keep theirs."""
-    _check(lib.fusecopy_umask(mask))
 
 
 def become(uid: int, gid: int, groups: list[int]) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 import pyfuse3
 
 from fusecopy.filesystem import kernel
-from fusecopy.filesystem.attributes import asked_again_if_failed, told
+from fusecopy.filesystem.attributes import asked_again_if_failed
 from fusecopy.filesystem.control import Control
 from fusecopy.filesystem.credentials import CAP_FOWNER, Context, Credentials, standing
 from fusecopy.filesystem.inodes import InodeTable
@@ -48,7 +48,7 @@ class Change(Protocol):
 
 
 class Metadata:
-    """Operations on attributes. `timeout` is how long, in seconds, the kernel may believe what it is told."""
+    """Operations on attributes."""
 
     def __init__(
         self,
@@ -56,18 +56,16 @@ class Metadata:
         files: OpenFiles,
         credentials: Credentials,
         control: Control,
-        timeout: float,
     ) -> None:
         self._inodes = inodes
         self._files = files
         self._credentials = credentials
         self._control = control
-        self._timeout = timeout
 
     def getattr(self, number: int) -> Entry:
         """stat(2)."""
         with self._inodes.borrow(number) as descriptor:
-            return told(self._inodes.get(number), Entry.of(descriptor), self._timeout)
+            return Entry.of(descriptor, number)
 
     def setattr(
         self, number: int, change: Change, fields: SetattrFields, fh: int | None, ctx: Context
@@ -95,7 +93,7 @@ class Metadata:
                 self._credentials.spend(ctx, lambda: os.truncate(file, change.st_size))
             if fields.update_atime or fields.update_mtime:
                 kernel.set_times(path, *_times(change, fields))
-            return told(self._inodes.get(number), Entry.of(descriptor), self._timeout)
+            return Entry.of(descriptor, number)
 
     def _check_nothing(self, descriptor: int, number: int, ctx: Context) -> None:
         """A change of nothing comes before a copy or an allocation, of a file that the caller has open for

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from fusecopy.copying import calls
 from fusecopy.copying.calls import FileId
-from fusecopy.filesystem.inode import Inode
-from fusecopy.native import nodes
+from fusecopy.native import files
 from fusecopy.native.files import NativeFile
 from fusecopy.observe.caller import Caller
 from fusecopy.reporting.flows import Flows
@@ -35,23 +34,23 @@ class Room(NamedTuple):
 
 
 class OpenFile:
-    """One open of one file.
+    """One open of one file, and what is known of it besides.
 
     Attributes:
         native: what serves its READs and WRITEs and counts them.
         inode: the file.
-        opener: the thread that opened it.
+        fh: the file handle.
         flows: what is known of the copies that go through this handle.
         holders: who still needs its descriptor; it is released when they are done.
         end: what its release does; known once it was released.
     """
 
-    __slots__ = ("end", "flows", "holders", "inode", "native", "opener")
+    __slots__ = ("end", "fh", "flows", "holders", "inode", "native")
 
-    def __init__(self, native: NativeFile, inode: Inode, opener: int) -> None:
+    def __init__(self, native: NativeFile) -> None:
         self.native = native
-        self.inode = inode
-        self.opener = opener
+        self.inode = native.inode
+        self.fh = native.fh
         self.flows = Flows()
         self.holders = 0
         self.end: Callable[[OpenFile], None] | None = None
@@ -67,9 +66,19 @@ class OpenFile:
         return self.native.unseen
 
     @property
-    def fh(self) -> int:
-        """The file handle."""
-        return self.native.fh
+    def opener(self) -> int:
+        """The thread that opened it."""
+        return self.native.thread
+
+    @property
+    def opened_ns(self) -> int:
+        """CLOCK_MONOTONIC of its opening."""
+        return self.native.opened_ns
+
+    @property
+    def writable(self) -> bool:
+        """Whether it was opened to write."""
+        return self.native.writable
 
     @property
     def file(self) -> FileId:
@@ -96,35 +105,36 @@ class OpenFile:
 
     def told_size(self) -> int:
         """The size that the kernel was last told; -1 once it has forgotten the file."""
-        size = nodes.told_size(self.inode.number)
-        return size if self.inode.lookups else -1  # looked at last: its number may be another's by then
+        return self.inode.told_size
 
 
 class OpenFiles:
-    """All open files of the mount."""
+    """All open files of the mount: the table is in C (native/files.c). Here is kept what is known of a file
+    besides, from when somebody asks for it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._files: dict[int, OpenFile] = {}
-
-    def add(self, file: OpenFile) -> None:
-        """Register a file that the kernel is about to be told of."""
-        with self._lock:
-            self._files[file.fh] = file
+        self._known: dict[int, OpenFile] = {}
 
     def get(self, fh: int) -> OpenFile:
-        """The file behind a handle; EBADF if there is none."""
+        """The file behind a handle that a request has brought."""
         # No lock: one look into a dict is atomic.
-        file = self._files.get(fh)
-        if file is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return file
+        return self._known.get(fh) or self._of(files.of_handle(fh))
+
+    def _of(self, native: NativeFile) -> OpenFile:
+        with self._lock:
+            known = self._known.get(native.fh)
+            if known is None:
+                known = OpenFile(native)
+                if native.is_open:
+                    self._known[known.fh] = known
+        return known
 
     @contextmanager
     def borrowed(self, file: OpenFile) -> Iterator[int]:
         """A descriptor of its own for a file that may be released meanwhile; EBADF if it was already."""
         with self._lock:
-            if self._files.get(file.fh) is not file:
+            if not file.native.is_open:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             descriptor = os.dup(file.fd)
         try:
@@ -162,13 +172,17 @@ class OpenFiles:
         """Take a released file out; closing it is the caller's."""
         file = self.get(fh)
         with self._lock:
-            del self._files[fh]
+            self._known.pop(fh, None)
+            file.native.take_out()
         return file
 
     def all(self) -> list[OpenFile]:
         """A snapshot of the open files."""
-        with self._lock:
-            return list(self._files.values())
+        return [self._of(native) for native in files.every()]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return files.count()
 
 
 class Readers:

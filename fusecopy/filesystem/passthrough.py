@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fusecopy import serving
 from fusecopy.errors import FuseUnavailableError
-from fusecopy.filesystem.inode import Inode
+from fusecopy.native.inodes import Inode
 
 
 @dataclass(slots=True)

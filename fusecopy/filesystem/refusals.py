@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 from fusecopy.copying.calls import FileId
 from fusecopy.dispatch.records import INFERRED, SEEN
+from fusecopy.filesystem.identity import caller as caller_of
 from fusecopy.filesystem.identity import identify
-from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.native import drivers
 from fusecopy.native.drivers import Named
-from fusecopy.observe.caller import Caller, command_line
+from fusecopy.native.inodes import Inode
+from fusecopy.observe.caller import Caller
 from fusecopy.observe.ioctls import Refused, RefusedIoctls
 from fusecopy.reporting.kernelrefusals import (
     COPIES,
@@ -114,19 +115,10 @@ class Refusals:
         """Watch no longer."""
         self._ioctls.stop()
 
-    def opened(self, file: OpenFile, writable: bool) -> None:
-        """A file was opened; its opener waits for the answer."""
-        file.flows.opened_ns, file.flows.writable = time.monotonic_ns(), writable
-        if writable and file.opener > 0 and asks_for_reflink(command_line(file.opener)):
-            caller = identify(file.opener)
-            file.flows.reflinker = caller if caller.args else None
-        if writable and (file.flows.reflinker or self._ioctls.sees):
-            file.native.tell_others()
-
     def released(self, file: OpenFile) -> None:
         """An open file is closed: tell of a clone into it that was refused, if nothing else came into it."""
         flows = file.flows
-        if not flows.writable:
+        if not file.writable:
             with self._lock:
                 self._closed.append(_read(file))
             return
@@ -136,8 +128,8 @@ class Refusals:
             self._ioctls.drain()
             if seen := self._take(file):
                 self._report_seen(seen, file)
-        elif flows.reflinker and not file.size():
-            self._infer(file, flows.reflinker)
+        elif not file.size() and (reflinker := _reflinker(file)):
+            self._infer(file, reflinker)
 
     # ---- what was seen -------------------------------------------------------------------------------
 
@@ -158,7 +150,7 @@ class Refusals:
         found = drivers.behind(refused.thread, descriptor)
         if found is None or found.device != self._undispatched.device:
             return found
-        handles = (file.flows.opened_ns for file in self._files.all() if file.inode.number == found.ino)
+        handles = (file.opened_ns for file in self._files.all() if file.inode.number == found.ino)
         return found if min(handles, default=refused.ended_ns) < refused.ended_ns else None
 
     def _only(self, thread: int) -> int:
@@ -195,14 +187,14 @@ class Refusals:
 
     def _is_into(self, seen: _Seen, file: OpenFile) -> bool:
         refused = seen.refused
-        if refused.ended_ns < file.flows.opened_ns:
+        if refused.ended_ns < file.opened_ns:
             return False
         if seen.file:
             return seen.file.ino == file.inode.number
         return refused.thread == file.opener and not any(
             other.opener == file.opener
-            and other.flows.writable
-            and file.flows.opened_ns < other.flows.opened_ns < refused.ended_ns
+            and other.writable
+            and file.opened_ns < other.opened_ns < refused.ended_ns
             for other in self._files.all()
         )
 
@@ -210,7 +202,7 @@ class Refusals:
         """Of the files that a thread had open to read at a moment, as far as we know, what it opened last."""
         with self._lock:
             closed = list(self._closed)
-        is_open = (_read(file) for file in self._files.all() if not file.flows.writable)
+        is_open = (_read(file) for file in self._files.all() if not file.writable)
         mine = [
             read
             for read in (*closed, *is_open)
@@ -223,11 +215,11 @@ class Refusals:
         if file.size() != before:
             return  # a hole was made of a hole
         source, length = self._source(seen)
-        if not length and not file.flows.reflinker:
+        if not length and not _reflinker(file):
             return  # of an empty file, or of one unknown, there may have been nothing more to copy
         refused = seen.refused
         cause, remedy = words(refused.asked, refused.errno, SEEN)
-        caller = seen.caller if seen.caller.comm != "?" else file.flows.reflinker or seen.caller
+        caller = seen.caller if seen.caller.comm != "?" else _reflinker(file) or seen.caller
         told = RefusedByKernel(
             caller,
             refused.asked,
@@ -257,7 +249,7 @@ class Refusals:
     # ---- what is inferred ----------------------------------------------------------------------------
 
     def _infer(self, file: OpenFile, caller: Caller) -> None:
-        source = self._read_by(file.opener, file.flows.opened_ns)
+        source = self._read_by(file.opener, file.opened_ns)
         if source is None or not source.size:
             return  # no source in the mount, or nothing to copy
         now = time.monotonic_ns()
@@ -272,11 +264,17 @@ class Refusals:
             remedy,
             "process",
             INFERRED,
-            file.flows.opened_ns,
+            file.opened_ns,
             now,
         )
         self._reporter.refused(told, file)
 
 
 def _read(file: OpenFile) -> _Read:
-    return _Read(file.opener, file.flows.opened_ns, time.monotonic_ns(), file.inode, max(file.told_size(), 0))
+    return _Read(file.opener, file.opened_ns, time.monotonic_ns(), file.inode, max(file.told_size(), 0))
+
+
+def _reflinker(file: OpenFile) -> Caller | None:
+    """Who opened it to write, where the command line asks for a reflink or nothing."""
+    asker = file.native.asker
+    return caller_of(asker[0]) if asker and asks_for_reflink(asker[1]) else None

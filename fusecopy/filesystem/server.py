@@ -35,7 +35,7 @@ from fusecopy.filesystem.control import Announcements, Control
 from fusecopy.filesystem.copies import Copies
 from fusecopy.filesystem.credentials import Credentials
 from fusecopy.filesystem.directories import Directories
-from fusecopy.filesystem.files import Files, Opening
+from fusecopy.filesystem.files import Files
 from fusecopy.filesystem.inodes import LEAST_DESCRIPTORS, InodeTable
 from fusecopy.filesystem.metadata import Metadata
 from fusecopy.filesystem.names import Names
@@ -49,6 +49,7 @@ from fusecopy.filesystem.transport import Transport
 from fusecopy.filesystem.trees import Trees
 from fusecopy.filesystem.watching import Watching
 from fusecopy.native import callers
+from fusecopy.native.opening import Opening
 from fusecopy.reporting.reports import Reporter
 from fusecopy.reporting.undispatched import Undispatched
 
@@ -193,10 +194,10 @@ class Server:
         )
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
         credentials = self._credentials
-        names = Names(self._inodes, credentials, config.timeout, self._log.renamed)
+        names = Names(self._inodes, credentials, self._log.renamed)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
         self._passthrough = Passthrough(config.passthrough)
-        directories = Directories(self._inodes, config.timeout, cached=config.timeout > 0)
+        directories = Directories(self._inodes, cached=config.timeout > 0)
         trees = Trees(
             self._inodes,
             self._files,
@@ -209,16 +210,21 @@ class Server:
         self._operations = Operations(
             Filesystem(
                 names,
-                Metadata(self._inodes, self._files, credentials, control, config.timeout),
+                Metadata(self._inodes, self._files, credentials, control),
                 Files(
                     self._inodes,
                     names,
                     self._files,
                     self._accounts,
                     credentials,
-                    Opening(config.noatime, _closes_silently(config.backing), config.kernel_cache),
+                    Opening(
+                        config.noatime,
+                        _closes_silently(config.backing),
+                        config.kernel_cache,
+                        config.passthrough,
+                        config.trace_ioctls,
+                    ),
                     passthrough=self._passthrough,
-                    refusals=self._refusals,
                 ),
                 directories,
                 self._copies,
@@ -366,7 +372,7 @@ class Server:
         return json.dumps(
             {
                 "inodes": len(self._inodes),
-                "open_files": len(self._files.all()),
+                "open_files": len(self._files),
                 "copies": totals.copies if totals else {},
                 "bytes": totals.bytes if totals else {},
                 "shared": totals.shared if totals else 0,
@@ -395,7 +401,7 @@ class Server:
             coherence=self._watching.state(),
             unasked=[str(decision["operation"]) for decision in ledger],
             inodes=len(self._inodes),
-            open_files=len(self._files.all()),
+            open_files=len(self._files),
         )
         return metrics.text(facts)
 

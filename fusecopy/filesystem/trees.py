@@ -28,13 +28,14 @@ from fusecopy.filesystem.copies import carried
 from fusecopy.filesystem.credentials import Credentials, Rights, assume
 from fusecopy.filesystem.directories import Directories
 from fusecopy.filesystem.identity import identify
-from fusecopy.filesystem.inode import Inode
 from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.names import check_component
 from fusecopy.filesystem.offers import Offers
 from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.policy import Policy
 from fusecopy.ioctls import Answer, Progress, TreeRequest
+from fusecopy.native import opening
+from fusecopy.native.inodes import Inode
 from fusecopy.observe.caller import Caller, file_size_limit
 from fusecopy.reporting.flows import Carried
 from fusecopy.reporting.outcomes import tree
@@ -89,7 +90,7 @@ class _Job:
         """Build it and give it its name; a thread of its own, because it takes on the caller's rights."""
         try:
             kernel.run_anywhere()
-            kernel.set_umask(0)  # the modes are those of the source
+            opening.set_umask(0)  # the modes are those of the source
             assume(self.rights)
             self._build()
         except TreeError as error:

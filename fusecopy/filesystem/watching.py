@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from fusecopy.dispatch.records import Coherence, Record, timestamp
-from fusecopy.filesystem.inode import ROOT
 from fusecopy.native import watching
+from fusecopy.native.inodes import ROOT
 
 LONG = 3600.0
 """What is taken back when it changes; but nothing is for ever."""

@@ -5,7 +5,7 @@
 #include "attributes.h"
 
 #include "fuse.h"
-#include "nodes.h"
+#include "borrowing.h"
 #include "replies.h"
 #include "request.h"
 
@@ -22,13 +22,13 @@ int fusecopy_answer_getattr(struct fusecopy_request *request)
 {
 	const uint64_t number = request->header->nodeid;
 	struct fusecopy_entry entry = { .number = 0 };
-	struct fusecopy_use use;
+	struct fusecopy_inode *inode;
 	int error;
 
-	if (!fusecopy_begin_use(&use, number))
+	if (!(inode = fusecopy_borrow(number)))
 		return FUSECOPY_LEFT;
-	error = fusecopy_stat(use.descriptor, &entry);
-	fusecopy_end_use(&use);
+	error = fusecopy_stat(inode->descriptor, &entry);
+	fusecopy_give_back(inode);
 	if (error) {
 		fusecopy_reply_error(request, -error);
 	} else {
@@ -42,14 +42,14 @@ int fusecopy_answer_statx(struct fusecopy_request *request)
 {
 	struct fusecopy_entry entry = { .number = 0 };
 	struct timespec born;
-	struct fusecopy_use use;
+	struct fusecopy_inode *inode;
 	int error, is_known;
 
-	if (!fusecopy_begin_use(&use, request->header->nodeid))
+	if (!(inode = fusecopy_borrow(request->header->nodeid)))
 		return FUSECOPY_LEFT;
-	error = fusecopy_stat(use.descriptor, &entry);
-	is_known = fusecopy_born(use.descriptor, &born);
-	fusecopy_end_use(&use);
+	error = fusecopy_stat(inode->descriptor, &entry);
+	is_known = fusecopy_born(inode->descriptor, &born);
+	fusecopy_give_back(inode);
 	entry.number = request->header->nodeid;
 	if (error)
 		fusecopy_reply_error(request, -error);
@@ -64,16 +64,16 @@ int fusecopy_answer_getxattr(struct fusecopy_request *request)
 {
 	const struct fuse_getxattr_in *in = request->arguments;
 	char path[32], value[XATTR_SIZE_MAX];
-	struct fusecopy_use use;
+	struct fusecopy_inode *inode;
 	ssize_t got;
 	int error;
 
-	if (strcmp(request->payload, CAPABILITY) != 0 || !fusecopy_begin_use(&use, request->header->nodeid))
+	if (strcmp(request->payload, CAPABILITY) != 0 || !(inode = fusecopy_borrow(request->header->nodeid)))
 		return FUSECOPY_LEFT;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", use.descriptor);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", inode->descriptor);
 	got = getxattr(path, CAPABILITY, value, in->size < sizeof(value) ? in->size : sizeof(value));
 	error = errno;
-	fusecopy_end_use(&use);
+	fusecopy_give_back(inode);
 	if (got < 0)
 		fusecopy_reply_error(request, error);
 	else if (in->size == 0)

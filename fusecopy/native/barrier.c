@@ -12,9 +12,9 @@
 
 #include "barrier.h"
 
+#include "borrowing.h"
 #include "deferred.h"
 #include "fuse.h"
-#include "nodes.h"
 #include "request.h"
 #include "sources.h"
 
@@ -167,36 +167,33 @@ static void add_open(struct changes *changes, uint64_t fh)
 	add(changes, file->device, file->ino);
 }
 
-/* Where an inode's descriptor is closed, it is not known which file it is. */
-static void add_node(struct changes *changes, uint64_t number)
+static void add_inode(struct changes *changes, uint64_t number)
 {
-	struct fusecopy_use use;
-	struct stat st;
+	struct fusecopy_inode *inode = fusecopy_inode_of(number);
 
-	if (!fusecopy_begin_use(&use, number)) {
+	if (!inode) {
 		changes->is_all = 1;
 		return;
 	}
-	if (fstat(use.descriptor, &st) == 0)
-		add(changes, st.st_dev, st.st_ino);
-	fusecopy_end_use(&use);
+	add(changes, inode->device, inode->ino);
+	fusecopy_release(inode);
 }
 
 /* What has a name: of what is not there nothing changes. */
 static void add_name(struct changes *changes, uint64_t directory, const char *name)
 {
-	struct fusecopy_use use;
+	struct fusecopy_inode *inode = fusecopy_borrow(directory);
 	struct stat st;
 
-	if (!fusecopy_begin_use(&use, directory)) {
+	if (!inode) {
 		changes->is_all = 1;
 		return;
 	}
-	if (fstatat(use.descriptor, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (fstatat(inode->descriptor, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		changes->is_all |= S_ISDIR(st.st_mode);
 		add(changes, st.st_dev, st.st_ino);
 	}
-	fusecopy_end_use(&use);
+	fusecopy_give_back(inode);
 }
 
 static void add_range(struct changes *changes, const struct fuse_write_in *in)
@@ -216,7 +213,7 @@ static void add_file(struct changes *changes, const struct fusecopy_request *req
 	const struct fuse_ioctl_in *ioctl = request->arguments;
 
 	if (request->header->opcode == FUSE_SETATTR)
-		add_node(changes, request->header->nodeid);
+		add_inode(changes, request->header->nodeid);
 	else if (request->header->opcode == FUSE_FALLOCATE)
 		add_open(changes, fallocate->fh);
 	else if (!(ioctl->flags & FUSE_IOCTL_DIR))
@@ -229,7 +226,7 @@ static void add_names(struct changes *changes, const struct fusecopy_request *re
 	const struct fuse_link_in *link = request->arguments;
 
 	if (request->header->opcode == FUSE_LINK) {
-		add_node(changes, link->oldnodeid);
+		add_inode(changes, link->oldnodeid);
 		return;
 	}
 	add_name(changes, request->header->nodeid, request->payload);

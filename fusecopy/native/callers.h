@@ -9,6 +9,9 @@
 int fusecopy_identify(pid_t thread, int64_t uid, struct fusecopy_caller *caller);
 void fusecopy_forget_callers(void);
 
+/* The beginning of its command line, each word ended by a null: bytes, 0 or less where that may not be seen. */
+ssize_t fusecopy_read_words(pid_t thread, char *words, size_t size);
+
 /* Whether /proc shows the threads that requests name: it may be another pid namespace's. */
 int fusecopy_sees_threads(void);
 

@@ -4,6 +4,8 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from fusecopy.native._native import ffi, lib
+from fusecopy.native.files import NativeFile
+from fusecopy.native.inodes import Inode
 
 if TYPE_CHECKING:
     from fusecopy.native._native import FusecopyEntry, FusecopyOpened
@@ -22,14 +24,27 @@ class Entry:
         self.native = native
 
     @classmethod
-    def of(cls, fd: int) -> "Entry":
-        """The file behind `fd`, which may be opened with O_PATH, as fstat(2) has it; number and timeouts are
-        still to be given. Raises OSError."""
+    def of(cls, fd: int, number: int) -> "Entry":
+        """The file behind `fd`, which may be opened with O_PATH, as fstat(2) has it, and as the kernel calls
+        it. Raises OSError."""
         entry = cls(ffi.new("struct fusecopy_entry *"))
+        entry.native.number = number
         error = lib.fusecopy_stat(fd, entry.native)
         if error:
             raise OSError(-error, os.strerror(-error))
         return entry
+
+    @classmethod
+    def entered(cls, descriptor: int, directory: Inode, name: bytes) -> "tuple[Entry, Inode]":
+        """Count a look-up of the file open as `descriptor`, with O_PATH, which was found in a directory under
+        this name and becomes the inode table's. Returns what the kernel is to be told of it, and which it is.
+        Raises OSError; then it is closed."""
+        entry = cls(ffi.new("struct fusecopy_entry *"))
+        found = ffi.new("struct fusecopy_inode *[]", 1)
+        error = lib.fusecopy_enter_entry(descriptor, directory.native, name, entry.native, found)
+        if error:
+            raise OSError(-error, os.strerror(-error))
+        return entry, Inode(lib.fusecopy_hold(found[0]))
 
     @property
     def number(self) -> int:
@@ -68,6 +83,13 @@ class Opened(NamedTuple):
     noflush: bool = False
     cache_readdir: bool = False
     backing: int = 0
+
+    @classmethod
+    def of(cls, file: NativeFile, backing: int) -> "Opened":
+        """An open regular file; `backing` as above."""
+        told = ffi.new("struct fusecopy_opened *")
+        lib.fusecopy_describe(file.native, told)
+        return cls(file.fh, bool(told.keep_cache), bool(told.noflush), False, backing)
 
     def native(self) -> "FusecopyOpened":
         """The same for the native layer."""

@@ -1,9 +1,13 @@
 """Open files that the native layer reads and writes by itself."""
 
+import errno
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusecopy.native._native import ffi, lib
+from fusecopy.native.callers import Thread
+from fusecopy.native.inodes import Inode
 
 if TYPE_CHECKING:
     from fusecopy.native._native import FusecopyFile, FusecopyMoved
@@ -67,72 +71,101 @@ class Client:
 
 
 class NativeFile:
-    """A file descriptor whose READ and WRITE requests are answered without Python.
+    """An open file, whose READ and WRITE requests are answered without Python. Its descriptor stays open
+    until it is taken out, and then is whoever's took it.
 
-    Give `fh` to the kernel as the file handle. The object must live, and the descriptor stay open, until the
-    handle is released. The descriptor stays the caller's to close.
+    Attributes:
+        native: the same in C.
+        fd: the backing's descriptor, with the access mode that the program asked for.
+        fh: what the kernel returns with each request.
+        unseen: the kernel reads and writes it by itself.
+        opener: the user id that opened it, for whom mapped pages are written.
+        thread: the thread that opened it.
+        opened_ns: when, by CLOCK_MONOTONIC.
+        writable: it was opened to write.
     """
 
-    __slots__ = ("_file", "fd", "fh", "opener", "unseen")
+    __slots__ = ("native",)
 
-    def __init__(
-        self,
-        fd: int,
-        identity: tuple[int, int] = (0, 0),
-        unseen: bool = False,
-        asks_writer: bool = False,
-        only_appends: bool = False,
-        opener: int = 0,
-    ) -> None:
-        """Serve `fd`.
-
-        Args:
-            identity: st_dev and st_ino in the backing, the same for every open of one file.
-            unseen: the kernel reads and writes it by itself.
-            asks_writer: the backing has room that it gives by the writer's user id.
-            only_appends: the descriptor is opened with O_APPEND, because the file is append-only.
-            opener: the user id that opened it, for whom mapped pages are written.
-        """
-        self._file = ffi.gc(ffi.new("struct fusecopy_file *"), lib.fusecopy_forget_clients)
-        self._file.fd = self.fd = fd
-        self._file.device, self._file.ino = identity
-        self._file.unseen = self.unseen = unseen
-        self._file.asks_writer = asks_writer
-        self._file.opener = self.opener = opener
-        self._file.only_appends = only_appends
-        self.fh = int(ffi.cast("uintptr_t", self._file))
+    def __init__(self, held: "FusecopyFile") -> None:
+        """From a struct fusecopy_file *, whose hold becomes this object's."""
+        self.native = ffi.gc(held, lib.fusecopy_release_file)
 
     @property
-    def native(self) -> "FusecopyFile":
-        """The struct itself."""
-        return self._file
+    def fd(self) -> int:
+        return self.native.fd
 
-    def tell_others(self) -> None:
-        """What is told when it is closed may name files that were neither read nor are its own: changes of
-        names wait for that."""
-        self._file.tells_others = True
+    @property
+    def fh(self) -> int:
+        return int(ffi.cast("uintptr_t", self.native))
+
+    @property
+    def unseen(self) -> bool:
+        return bool(self.native.unseen)
+
+    @unseen.setter
+    def unseen(self, unseen: bool) -> None:
+        self.native.unseen = unseen
+
+    @property
+    def opener(self) -> int:
+        return self.native.opener
+
+    @property
+    def thread(self) -> int:
+        return self.native.thread
+
+    @property
+    def opened_ns(self) -> int:
+        return self.native.opened_ns
+
+    @property
+    def writable(self) -> bool:
+        return bool(self.native.is_writable)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its handle is still the kernel's."""
+        return bool(self.native.is_open)
+
+    @property
+    def inode(self) -> Inode:
+        """Which file it is."""
+        return Inode(lib.fusecopy_hold(self.native.inode))
+
+    @property
+    def asker(self) -> tuple[Thread, list[bytes]] | None:
+        """Who opened it to write, and the command line as it was then, where that may ask for a reflink."""
+        asker = self.native.asker
+        if not asker:
+            return None
+        return Thread.of(asker.caller), ffi.unpack(asker.words, asker.words_size).split(b"\0")
+
+    def take_out(self) -> bool:
+        """It is released: its descriptor is the caller's. False where it was already."""
+        return bool(lib.fusecopy_take_out_file(self.native))
 
     @property
     def is_written(self) -> bool:
         """Whether there was any WRITE request."""
-        return bool(self._file.is_written)
+        return bool(self.native.is_written)
 
     def clients(self) -> list[Client]:
         """What each thread has asked of this file and was not taken."""
-        if not self._file.client_count:  # a number that only grows while requests may come
+        if not self.native.client_count:  # a number that only grows while requests may come
             return []
-        room, count = 0, lib.fusecopy_clients(self._file, ffi.NULL, 0)
+        room, count = 0, lib.fusecopy_clients(self.native, ffi.NULL, 0)
         while count > room:
             room = 2 * count
             found = ffi.new("struct fusecopy_client[]", room)
-            count = lib.fusecopy_clients(self._file, found, room)
+            count = lib.fusecopy_clients(self.native, found, room)
         return (
             [Client(c.pid, c.uid, _moved(c.read), _moved(c.written)) for c in found[0:count]] if count else []
         )
 
     def written_by(self, pid: int) -> int:
         """Bytes that a thread has written and that were not taken."""
-        return int(lib.fusecopy_written_by(self._file, pid))
+        return int(lib.fusecopy_written_by(self.native, pid))
 
     def take_read(self, pid: int) -> Moved:
         """What a thread has read since this was last asked."""
@@ -144,11 +177,11 @@ class NativeFile:
 
     def forget(self, pid: int) -> None:
         """A thread will ask for nothing more."""
-        lib.fusecopy_forget_client(self._file, pid)
+        lib.fusecopy_forget_client(self.native, pid)
 
     def _take(self, pid: int, writes: bool) -> Moved:
         taken = ffi.new("struct fusecopy_moved *")
-        lib.fusecopy_take_moved(self._file, pid, writes, taken)
+        lib.fusecopy_take_moved(self.native, pid, writes, taken)
         return _moved(taken)
 
 
@@ -156,6 +189,35 @@ def note_source(device: int, ino: int, number: int) -> None:
     """A file of that identity in the backing, and that number in the mount, is read without READs of it:
     changes of its names wait for reports of what was written, which may have come from it."""
     lib.fusecopy_note_source(device, ino, number)
+
+
+def opened(fd: int, inode: Inode, flags: int, uid: int, thread: int) -> NativeFile:
+    """Note a file that a thread opened with these flags (open(2)). Raises OSError without memory for it."""
+    file = lib.fusecopy_opened(fd, inode.native, flags, uid, thread)
+    if not file:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    return NativeFile(lib.fusecopy_hold_file(file))
+
+
+def of_handle(fh: int) -> NativeFile:
+    """The open file of a handle that the kernel has returned."""
+    return NativeFile(lib.fusecopy_hold_file(ffi.cast("struct fusecopy_file *", fh)))
+
+
+def count() -> int:
+    """How many there are."""
+    return lib.fusecopy_all_files(ffi.NULL, 0)
+
+
+def every() -> list[NativeFile]:
+    """All open files."""
+    number, room = count() + 1, 0
+    while number > room:
+        room = 2 * number
+        found = ffi.new("struct fusecopy_file *[]", room)
+        number = lib.fusecopy_all_files(found, room)
+        files = [NativeFile(found[n]) for n in range(min(number, room))]
+    return files
 
 
 def _moved(m: "FusecopyMoved") -> Moved:

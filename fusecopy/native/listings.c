@@ -1,14 +1,14 @@
 /*
  * Listings of directories of the backing, a batch of entries at a time: fusecopy_find reads, opens and stats them,
- * Python numbers those that it found, and fusecopy_lay_out adds them to the reply. A batch takes no more than what
- * the reply has room for, so that nothing is looked up that the kernel is not told of.
+ * fusecopy_enter_listed enters those that it found, and fusecopy_lay_out adds them to the reply. A batch takes no more
+ * than what the reply has room for, so that nothing is looked up that the kernel is not told of.
  */
 
 #include "listings.h"
 
 #include "fuse.h"
+#include "inodes.h"
 #include "names.h"
-#include "nodes.h"
 #include "replies.h"
 
 #include <dirent.h>
@@ -105,22 +105,6 @@ static int find(struct fusecopy_directory *d, const raw_entry *raw, int plus, st
 	}
 }
 
-/* Adds what Python has to know of an entry to the batch. */
-static void note(struct fusecopy_listing *l, const struct fusecopy_found *found)
-{
-	size_t length = strlen(found->name);
-
-	l->files[l->count++] = (struct fusecopy_file_found){
-		.fd = found->fd,
-		.device = found->entry.device,
-		.ino = found->entry.ino,
-		.size = found->entry.stat.st_size,
-	};
-	memcpy(l->names + l->names_length, found->name, length);
-	l->names[l->names_length + length] = '/';
-	l->names_length += length + 1;
-}
-
 int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d)
 {
 	size_t room = l->size - l->used;
@@ -128,7 +112,7 @@ int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d)
 	size_t needed;
 	int more;
 
-	l->count = l->names_length = 0;
+	l->count = 0;
 	while ((more = has_entries(d)) > 0) {
 		do {
 			raw = (const raw_entry *)(d->buffer + d->next);
@@ -138,7 +122,7 @@ int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d)
 			d->next += raw->d_reclen;
 			d->position = raw->d_off;
 			if (find(d, raw, l->plus, &l->found[l->count])) {
-				note(l, &l->found[l->count]);
+				l->count++;
 				room -= needed;
 			}
 		} while (d->next < d->length);
@@ -148,15 +132,32 @@ int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d)
 	return more < 0 ? more : (int)l->count;
 }
 
-void fusecopy_number(struct fusecopy_listing *l, const uint64_t *numbers, double timeout)
+/* What there is no memory for is listed, but not looked up. */
+static void leave_out(struct fusecopy_found *found)
 {
-	size_t n;
+	close(found->fd);
+	name_only(found, 0, (found->entry.stat.st_mode & S_IFMT) >> 12);
+	found->fd = -1;
+}
 
-	for (n = 0; n < l->count; n++) {
-		if (l->found[n].fd < 0)
+void fusecopy_enter_listed(struct fusecopy_listing *l, struct fusecopy_inode *directory)
+{
+	const double timeout = fusecopy_name_timeout(directory);
+	struct fusecopy_found *found;
+	struct fusecopy_inode *inode;
+
+	for (size_t n = 0; n < l->count; n++) {
+		found = &l->found[n];
+		if (found->fd < 0)
 			continue;
-		l->found[n].entry.entry_timeout = timeout;
-		fusecopy_node_tell(numbers[n], &l->found[n].entry);
+		inode = fusecopy_enter(found->fd, found->entry.device, found->entry.ino, directory, found->name);
+		if (!inode) {
+			leave_out(found);
+			continue;
+		}
+		found->fd = -1;
+		found->entry.entry_timeout = timeout;
+		fusecopy_tell(inode->number, &found->entry);
 	}
 }
 

@@ -3,6 +3,7 @@
 #ifndef FUSECOPY_LISTINGS_H
 #define FUSECOPY_LISTINGS_H
 
+#include "inode.h"
 #include "shared.h"
 
 /* Go on from position `off`; 0 or a negative errno. */
@@ -12,8 +13,9 @@ int fusecopy_seek_directory(struct fusecopy_directory *d, int64_t off);
  * the next does not fit, or a negative errno. */
 int fusecopy_find(struct fusecopy_listing *l, struct fusecopy_directory *d);
 
-/* Give those of the batch that were looked up their numbers, and seconds for which they may be believed. */
-void fusecopy_number(struct fusecopy_listing *l, const uint64_t *numbers, double timeout);
+/* Count a look-up of each of the batch that was opened, and note what the kernel is told of it: their descriptors
+ * become the inode table's. */
+void fusecopy_enter_listed(struct fusecopy_listing *l, struct fusecopy_inode *directory);
 
 /* Add the batch to the reply. */
 void fusecopy_lay_out(struct fusecopy_listing *l);

@@ -1,38 +1,15 @@
 """Listings of directories of the backing, a batch of entries at a time."""
 
 import os
-import struct
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fusecopy.native._native import ffi, lib
-from fusecopy.native.entries import Entry
+from fusecopy.native.inodes import Inode
 
 if TYPE_CHECKING:
     from fusecopy.native._native import FusecopyRequest
 
-FILE_FOUND = struct.Struct("=qQQq")
-"""struct fusecopy_file_found."""
-
 _new = ffi.new_allocator(should_clear_after_alloc=False)
-
-
-class Found(NamedTuple):
-    """An entry of a directory.
-
-    Attributes:
-        name: its name.
-        descriptor: an O_PATH descriptor of it, or -1; then no more is told than the name, and the rest means
-            nothing.
-        device, ino: st_dev and st_ino in the backing.
-        size: in bytes.
-    """
-
-    name: bytes
-    descriptor: int
-    device: int
-    ino: int
-    size: int
 
 
 class Directory:
@@ -58,7 +35,7 @@ class Directory:
 
 class Listing:
     """A reply to READDIR or READDIRPLUS while it is laid out, in three steps for each batch: `find` entries,
-    `number` those that it looked up, `lay_out`.
+    `enter` those that it opened, `lay_out`.
 
     Attributes:
         plus: entries are looked up.
@@ -77,8 +54,8 @@ class Listing:
 
     def find(self, directory: Directory, number: int, parent: int) -> bool:
         """Take the next entries, as many as one batch and the reply have room for; what went since it was
-        read is left out. With `plus` each is opened, but "." and ".." and what may not be looked up, and its
-        descriptor is the caller's. False when there are no more, or no room.
+        read is left out. With `plus` each is opened, but "." and ".." and what may not be looked up, and
+        is to be entered. False when there are no more, or no room.
 
         Args:
             number, parent: what the kernel calls the directory and the one above.
@@ -89,21 +66,9 @@ class Listing:
         directory.native.number, directory.native.parent = number, parent
         return _check(lib.fusecopy_find(self.native, directory.native)) > 0
 
-    def found(self) -> list[Found]:
-        """The batch."""
-        native = self.native
-        names = bytes(ffi.buffer(native.names, native.names_length)).split(b"/")
-        files = FILE_FOUND.iter_unpack(ffi.buffer(native.files, native.count * FILE_FOUND.size))
-        return [Found(name, *file) for file, name in zip(files, names, strict=False)]  # one more name, empty
-
-    def number(self, numbers: Sequence[int], timeout: float) -> None:
-        """Say what the kernel shall call the files of the batch, any number for one without a descriptor, and
-        for how many seconds it may believe what it is told."""
-        lib.fusecopy_number(self.native, numbers, timeout)
-
-    def entry(self, index: int) -> Entry:
-        """One file of the batch, to tell more of it than the number."""
-        return Entry(ffi.addressof(self.native.found[index].entry))
+    def enter(self, directory: Inode) -> None:
+        """Have the inode table count a look-up of each that was opened, as found in `directory`."""
+        lib.fusecopy_enter_listed(self.native, directory.native)
 
     def lay_out(self) -> None:
         """Add the batch to the reply."""

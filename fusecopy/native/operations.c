@@ -20,6 +20,7 @@
 #include "fuse.h"
 #include "loop.h"
 #include "names.h"
+#include "opening.h"
 #include "python.h"
 #include "request.h"
 #include "shared.h"
@@ -36,15 +37,15 @@ static int answer_release(struct fusecopy_request *request);
 static int answer_interrupt(struct fusecopy_request *request);
 
 static const struct fusecopy_operation operations[FUSECOPY_OPCODES] = {
-	OPERATION(LOOKUP, "lookup", ASKS, .answer = fusecopy_answer_absent, .sees = FUSECOPY_SEES_CHANGES),
-	OPERATION(FORGET, "forget", CHANGES, ARGUMENTS(fuse_forget_in), .is_open = 1),
-	OPERATION(BATCH_FORGET, "batch_forget", CHANGES, ARGUMENTS(fuse_batch_forget_in), .is_open = 1),
+	OPERATION(LOOKUP, "lookup", ASKS, .answer = fusecopy_answer_lookup, .sees = FUSECOPY_SEES_CHANGES),
+	OPERATION(FORGET, "forget", CHANGES, ARGUMENTS(fuse_forget_in), .answer = fusecopy_answer_forget, .is_open = 1),
+	OPERATION(BATCH_FORGET, "batch_forget", CHANGES, ARGUMENTS(fuse_batch_forget_in), .answer = fusecopy_answer_batch_forget, .is_open = 1),
 	OPERATION(GETATTR, "getattr", AT_ONCE, ARGUMENTS(fuse_getattr_in), .answer = fusecopy_answer_getattr),
 	OPERATION(SETATTR, "setattr", CHANGES, ARGUMENTS(fuse_setattr_in), .before = FUSECOPY_FILE_FIRST),
 	OPERATION(READLINK, "readlink", ASKS),
 	OPERATION(SYMLINK, "symlink", CHANGES),
 	OPERATION(MKNOD, "mknod", CHANGES, ARGUMENTS(fuse_mknod_in)),
-	OPERATION(MKDIR, "mkdir", CHANGES, ARGUMENTS(fuse_mkdir_in)),
+	OPERATION(MKDIR, "mkdir", CHANGES, ARGUMENTS(fuse_mkdir_in), .answer = fusecopy_answer_mkdir),
 	OPERATION(UNLINK, "unlink", CHANGES, .before = FUSECOPY_NAMES_FIRST),
 	OPERATION(RMDIR, "rmdir", CHANGES),
 	OPERATION(RENAME, "rename", CHANGES, ARGUMENTS(fuse_rename_in), .before = FUSECOPY_NAMES_FIRST),
@@ -55,8 +56,8 @@ static const struct fusecopy_operation operations[FUSECOPY_OPCODES] = {
 	OPERATION(GETXATTR, "getxattr", ASKS, ARGUMENTS(fuse_getxattr_in), .answer = fusecopy_answer_getxattr),
 	OPERATION(LISTXATTR, "listxattr", ASKS, ARGUMENTS(fuse_getxattr_in)),
 	OPERATION(REMOVEXATTR, "removexattr", CHANGES),
-	OPERATION(OPEN, "open", ASKS, ARGUMENTS(fuse_open_in), .sees = FUSECOPY_SEES_NAMES),
-	OPERATION(CREATE, "create", CHANGES, ARGUMENTS(fuse_create_in)),
+	OPERATION(OPEN, "open", ASKS, ARGUMENTS(fuse_open_in), .answer = fusecopy_answer_open, .sees = FUSECOPY_SEES_NAMES),
+	OPERATION(CREATE, "create", CHANGES, ARGUMENTS(fuse_create_in), .answer = fusecopy_answer_create),
 	OPERATION(READ, "read", AT_ONCE, ARGUMENTS(fuse_read_in), .answer = fusecopy_answer_read, .is_open = 1),
 	OPERATION(WRITE, "write", CHANGES, ARGUMENTS(fuse_write_in), .answer = fusecopy_answer_write,
 		  .before = FUSECOPY_RANGE_FIRST, .is_open = 1),

@@ -3,7 +3,7 @@
 #include "replies.h"
 
 #include "fuse.h"
-#include "nodes.h"
+#include "inodes.h"
 #include "request.h"
 #include "watch.h"
 
@@ -65,7 +65,7 @@ void fusecopy_fill_entry(struct fuse_entry_out *out, const struct fusecopy_entry
 /* The same, and noted as what the kernel was told. */
 static void tell(struct fuse_entry_out *out, struct fusecopy_entry *entry)
 {
-	fusecopy_node_tell(entry->number, entry);
+	fusecopy_tell(entry->number, entry);
 	fusecopy_fill_entry(out, entry);
 }
 

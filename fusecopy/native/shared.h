@@ -8,6 +8,9 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+struct fusecopy_asker;
+struct fusecopy_inode;
+
 /* What a native answer returns: it has replied, or the request is for Python. */
 #define FUSECOPY_LEFT 0
 #define FUSECOPY_ANSWERED 1
@@ -44,20 +47,30 @@ struct fusecopy_identity {
 	uint64_t ino;
 };
 
-/* An open file served natively. Its address is the fh that the kernel returns with each request. */
+/* An open file. Its address is the fh that the kernel returns with each request. What it is does not change once the
+ * kernel was told of it. */
 struct fusecopy_file {
-	int fd;
-	int unseen;	  /* the kernel reads and writes it by itself */
-	int asks_writer;  /* the backing has room that it gives by the writer's user id (see data.c) */
-	int only_appends; /* `fd` is opened with O_APPEND */
-	uid_t opener;	  /* who pays for mapped pages that the kernel writes back */
-	uint64_t device;  /* st_dev and st_ino in the backing */
+	int fd;		   /* with the access mode that the program asked for */
+	int unseen;	   /* the kernel reads and writes it by itself */
+	int asks_writer;   /* the backing has room that it gives by the writer's user id (see data.c) */
+	int only_appends;  /* `fd` is opened with O_APPEND */
+	int is_writable;   /* opened to write */
+	uid_t opener;	   /* who pays for mapped pages that the kernel writes back */
+	pid_t thread;	   /* that opened it */
+	int64_t opened_ns; /* CLOCK_MONOTONIC */
+	struct fusecopy_inode *inode;
+	uint64_t device; /* st_dev and st_ino in the backing */
 	uint64_t ino;
+	struct fusecopy_asker *asker; /* who opened it to write and may want a reflink or nothing; else NULL */
 	int is_written;
 	int tells_others; /* what is told when it is closed may name files that were neither read nor are its own */
 	int client_count;
 	int crowd; /* with so many clients those that are gone are reported; 0: as many as is usual */
 	struct fusecopy_client *clients;
+	int holders;
+	int is_open; /* its handle is the kernel's */
+	struct fusecopy_file *next;
+	struct fusecopy_file *previous;
 };
 
 /* What the kernel is told of an inode. Timeouts are seconds for which it may believe it. */
@@ -101,16 +114,8 @@ struct fusecopy_directory {
 struct fusecopy_found {
 	const char *name;
 	int64_t after; /* the position behind it */
-	int fd;	       /* O_PATH, whoever called fusecopy_find has to close it; -1 if no more is told than its name */
+	int fd;	       /* O_PATH, until it is entered; -1 if no more is told than its name */
 	struct fusecopy_entry entry;
-};
-
-/* The same for Python: what tells the file from others, its descriptor or -1, and its size. */
-struct fusecopy_file_found {
-	int64_t fd;
-	uint64_t device;
-	uint64_t ino;
-	int64_t size;
 };
 
 /* A reply to READDIR, or with `plus` to READDIRPLUS, while it is laid out, and the batch found last. */
@@ -121,9 +126,6 @@ struct fusecopy_listing {
 	size_t used;
 	size_t count; /* of the batch */
 	struct fusecopy_found found[FUSECOPY_FOUND];
-	struct fusecopy_file_found files[FUSECOPY_FOUND];
-	size_t names_length;
-	char names[FUSECOPY_ENTRIES]; /* each followed by a slash; they come from one getdents64(2) */
 };
 
 #define FUSECOPY_CALLERS 16

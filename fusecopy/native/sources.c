@@ -6,7 +6,7 @@
 
 #include "sources.h"
 
-#include "nodes.h"
+#include "borrowing.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -46,7 +46,7 @@ static void add(const struct source *source)
 
 static int is_known(const struct source *source)
 {
-	return source->file.device && fusecopy_node_is_known(source->number);
+	return source->file.device && fusecopy_is_inode(source->number);
 }
 
 /* Under the lock: a table of those that the kernel still knows, with room for as many again. */

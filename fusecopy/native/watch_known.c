@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "nodes.h"
+#include "borrowing.h"
 
 /* Buckets at first; a power of two. */
 #define LEAST_BUCKETS 1024
@@ -273,7 +273,7 @@ void fusecopy_give_up_marks(size_t most)
 {
 	struct fusecopy_watch *watch = fusecopy_get_watch();
 	uint64_t *numbers = calloc(most, sizeof(*numbers));
-	struct fusecopy_use use;
+	struct fusecopy_inode *inode;
 	size_t chosen = 0;
 
 	if (!numbers)
@@ -289,9 +289,9 @@ void fusecopy_give_up_marks(size_t most)
 	pthread_mutex_unlock(&lock);
 	fusecopy_notice_epoch();
 	for (size_t n = 0; n < chosen; n++)
-		if (fusecopy_begin_use(&use, numbers[n])) {
-			fusecopy_unmark(use.descriptor);
-			fusecopy_end_use(&use);
+		if ((inode = fusecopy_borrow(numbers[n]))) {
+			fusecopy_unmark(inode->descriptor);
+			fusecopy_give_back(inode);
 		}
 	free(numbers);
 	fusecopy_watch_wake();

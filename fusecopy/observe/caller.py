@@ -4,13 +4,10 @@ A request names a thread. It may be gone, or in a pid namespace that this one ca
 known is said to be unknown.
 """
 
-import os
 import resource
 from dataclasses import dataclass
 
 FILE_SIZE = b"Max file size"
-
-COMMAND_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +32,6 @@ class Caller:
     group: int = 0
     exe: str = ""
     args: str = ""
-
-
-def command_line(thread: int) -> list[bytes]:
-    """The first words of a thread's command line, in COMMAND_BYTES; none where it cannot be seen."""
-    try:
-        fd = os.open(f"/proc/{thread}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return []
-    try:
-        return os.read(fd, COMMAND_BYTES).split(b"\0")
-    except OSError:
-        return []
-    finally:
-        os.close(fd)
 
 
 def file_size_limit(thread: int) -> int | None:

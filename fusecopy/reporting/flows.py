@@ -137,9 +137,6 @@ class Flows:
         pending: a copy that was cut short and may go on with the next request.
         offloaded: the server has copied into it: what it holds does not show where writes came from.
         asked: the server was asked to copy into it, or to clone, whatever became of that.
-        opened_ns: CLOCK_MONOTONIC of its opening.
-        writable: it was opened to write.
-        reflinker: who opened it to write, where the command line asks for a reflink or nothing.
     """
 
     callers: dict[int, Caller] = field(default_factory=dict)
@@ -150,9 +147,6 @@ class Flows:
     pending: Carried | None = None
     offloaded: bool = False
     asked: bool = False
-    opened_ns: int = 0
-    writable: bool = False
-    reflinker: Caller | None = None
 
     def caller(self, thread: int, uid: int = -1) -> Caller:
         """Who a thread of the user `uid` is, as far as it was seen."""

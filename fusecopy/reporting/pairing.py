@@ -129,7 +129,7 @@ class Readings:
         found = []
         for reading in (*self._closed, *still_open):
             by = _relation(reading.side, writing.side)
-            if by and reading.file is not writing.file:
+            if by and reading.file != writing.file:
                 rank = (by == "process", _basename(reading.path) == name, reading.side.moved.first_ns)
                 found.append((rank, reading, by))
         found.sort(key=lambda item: item[0], reverse=True)
@@ -140,7 +140,7 @@ class Readings:
         readings = [
             reading
             for reading in (*self._closed, *still_open)
-            if reading.file is file and reading.side.caller.pid == process
+            if reading.file == file and reading.side.caller.pid == process
         ]
         return max(readings, key=lambda reading: reading.side.moved.last_ns, default=None)
 

@@ -19,7 +19,7 @@ from fusecopy.native.deferred import (
 )
 from fusecopy.native.entries import Entry, Opened
 from fusecopy.native.files import WRITEBACK, Client, NativeFile
-from fusecopy.native.listings import Directory, Found, Listing
+from fusecopy.native.listings import Directory, Listing
 from fusecopy.serving.latencies import LATENCY_BOUNDS_NS, Latencies, latencies
 from fusecopy.serving.operations import (
     CopyContext,
@@ -51,7 +51,6 @@ __all__ = [
     "CopyContext",
     "Directory",
     "Entry",
-    "Found",
     "IoctlContext",
     "Latencies",
     "Listing",

@@ -16,10 +16,10 @@ import pytest
 
 from fusecopy import ioctls
 from fusecopy.clone import files
-from fusecopy.filesystem.inode import ROOT, Inode
-from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
+from fusecopy.filesystem.inodes import InodeTable
+from fusecopy.filesystem.openfiles import OpenFiles
 from fusecopy.ioctls import Asked
-from fusecopy.serving import NativeFile
+from fusecopy.native import files as native_files
 from tests.clone.running import AS_NOBODY, plain, program, said, served
 from tests.conftest import require
 from tests.mounted import FUSECOPY, Mounted, mounted
@@ -198,17 +198,16 @@ def test_source_closed_meanwhile_is_not_cloned(tmp_path: Path) -> None:
     """Its descriptor's number may be another file's by then."""
     (tmp_path / "a").write_bytes(CONTENT)
     fd = os.open(tmp_path / "a", os.O_RDONLY)
-    st = os.fstat(fd)
     opened = OpenFiles()
-    inode = Inode(ROOT, st.st_dev, st.st_ino, (None, b"a"), fd, lookups=1, kept=True)
-    file = OpenFile(NativeFile(fd), inode, 0)
-    opened.add(file)
+    table = InodeTable(os.open(tmp_path, os.O_PATH), 1, 0)
+    file = opened.get(native_files.opened(fd, table.root, os.O_RDONLY, 0, 0).fh)
     with opened.borrowed(file) as borrowed:
         assert os.path.sameopenfile(fd, borrowed)
     opened.remove(file.fh)
     with pytest.raises(OSError, match="Bad file descriptor"), opened.borrowed(file):
         pass
     os.close(fd)
+    table.close()
 
 
 # ---- ends that nobody planned ------------------------------------------------------------------------------

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusecopy.native import nodes
+from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.native._native import ffi, lib
-from fusecopy.native.files import NativeFile
+from fusecopy.native.entries import Entry
+from fusecopy.native.inodes import ROOT
 
 if TYPE_CHECKING:
     from fusecopy.native._native import CData
 
-FOLDER, INODE = 1000, 1001
-"""What the kernel calls the directory, and the file that LINK and SETATTR are about."""
+UNKNOWN = 0xFFFFFFFF
+"""A number that no file has."""
 
 OPCODES = {
     ffi.string(row.name).decode(): opcode
@@ -51,7 +52,21 @@ def passes(wait: Callable[[], None]) -> None:
     assert lib.fusecopy_is_pending()
 
 
-def note(kind: int, source: NativeFile, destination: NativeFile | None = None) -> None:
+class OpenedFile:
+    """An open file, of this identity in the backing."""
+
+    def __init__(self, device: int, ino: int) -> None:
+        self.native = ffi.new("struct fusecopy_file *", {"fd": -1, "device": device, "ino": ino})
+
+    @property
+    def fh(self) -> int:
+        return int(ffi.cast("uintptr_t", self.native))
+
+    def tell_others(self) -> None:
+        self.native.tells_others = True
+
+
+def note(kind: int, source: OpenedFile, destination: OpenedFile | None = None) -> None:
     event = ffi.new("struct fusecopy_event *", {"kind": kind, "clone": {"copied": 1}})
     event.source = source.native
     if destination:
@@ -76,16 +91,17 @@ lib.fusecopy_end_events()  # so that nobody waits for more events: `tell` return
 
 @dataclass
 class Place:
-    """A directory that the native layer knows, with files `a`, `b` and a directory `d`."""
+    """The mount's root, with files `a`, `b`, `c` and a directory `d`; `b` is in the inode table, too."""
 
     path: Path
+    b: int
 
-    def file(self, name: str) -> NativeFile:
+    def file(self, name: str) -> OpenedFile:
         st = (self.path / name).stat()
-        return NativeFile(-1, (st.st_dev, st.st_ino))
+        return OpenedFile(st.st_dev, st.st_ino)
 
     def request(
-        self, name: str, payload: bytes = b"", arguments: "CData | None" = None, number: int = FOLDER
+        self, name: str, payload: bytes = b"", arguments: "CData | None" = None, number: int = ROOT
     ) -> Callable[[], None]:
         """What waits before such a request is answered."""
         opcode = OPCODES[name]
@@ -105,15 +121,15 @@ class Place:
         return self.request("UNLINK", name.encode())
 
     def rename(self, old: str, new: str) -> Callable[[], None]:
-        arguments = ffi.new("struct fuse_rename2_in *", {"newdir": FOLDER})
+        arguments = ffi.new("struct fuse_rename2_in *", {"newdir": ROOT})
         return self.request("RENAME2", f"{old}\0{new}".encode(), arguments)
 
     def link(self) -> Callable[[], None]:
-        return self.request("LINK", b"new", ffi.new("struct fuse_link_in *", {"oldnodeid": INODE}))
+        return self.request("LINK", b"new", ffi.new("struct fuse_link_in *", {"oldnodeid": self.b}))
 
-    def truncate(self) -> Callable[[], None]:
+    def truncate(self, number: int = 0) -> Callable[[], None]:
         arguments = ffi.new("struct fuse_setattr_in *", {"valid": lib.FATTR_SIZE})
-        return self.request("SETATTR", arguments=arguments, number=INODE)
+        return self.request("SETATTR", arguments=arguments, number=number or self.b)
 
 
 @pytest.fixture
@@ -121,18 +137,15 @@ def place(tmp_path: Path) -> Iterator[Place]:
     for name in ("a", "b", "c"):
         (tmp_path / name).touch()
     (tmp_path / "d").mkdir()
-    entered = {FOLDER: os.open(tmp_path, os.O_PATH), INODE: os.open(tmp_path / "b", os.O_PATH)}
-    for number, descriptor in entered.items():
-        nodes.enter(number, descriptor, 1.0, FOLDER)
-    yield Place(tmp_path)
+    table = InodeTable(os.open(tmp_path, os.O_PATH), 8, timeout=1)
+    _, b = Entry.entered(os.open(tmp_path / "b", os.O_PATH), table.root, b"b")
+    yield Place(tmp_path, b.number)
     tell_all()
-    for number, descriptor in entered.items():
-        nodes.forget(number)
-        os.close(descriptor)
+    table.close()
 
 
 def test_a_small_wait_does_not_pay_for_a_large_one() -> None:
-    files = [NativeFile(-1, (1, number)) for number in range(4)]
+    files = [OpenedFile(1, number) for number in range(4)]
     note(lib.FUSECOPY_CLONED, *files[:2])
     note(lib.FUSECOPY_CLONED, *files[2:])
     everything = waiter(lib.fusecopy_barrier_all)
@@ -187,7 +200,7 @@ def test_what_was_written_may_have_come_from_what_was_read(
     written.native.is_written = True
     note(lib.FUSECOPY_RELEASED, written)
     passes(change(place))
-    lib.fusecopy_note_source(read.native.device, read.native.ino, INODE)
+    lib.fusecopy_note_source(read.native.device, read.native.ino, place.b)
     thread = waiter(change(place))
     tell_all()
     ends(thread)
@@ -217,10 +230,10 @@ def test_what_is_not_there_is_not_waited_for(place: Place) -> None:
     passes(place.unlink("none"))
 
 
-def test_a_file_whose_descriptor_is_closed_waits_for_everything(place: Place) -> None:
+def test_a_file_that_is_not_known_waits_for_everything(place: Place) -> None:
     note(lib.FUSECOPY_RELEASED, place.file("c"))
-    nodes.take_back(INODE)
-    thread = waiter(place.truncate())
+    passes(place.truncate())
+    thread = waiter(place.truncate(UNKNOWN))
     tell_all()
     ends(thread)
 
@@ -228,7 +241,7 @@ def test_a_file_whose_descriptor_is_closed_waits_for_everything(place: Place) ->
 def test_a_write_waits_for_clones_that_it_would_disturb(place: Place) -> None:
     a, b = place.file("a"), place.file("b")
 
-    def write(file: NativeFile, offset: int) -> Callable[[], None]:
+    def write(file: OpenedFile, offset: int) -> Callable[[], None]:
         arguments = ffi.new("struct fuse_read_in *", {"fh": file.fh, "offset": offset, "size": 1})
         return place.request("WRITE", arguments=arguments)
 
@@ -244,7 +257,7 @@ def test_a_write_waits_for_clones_that_it_would_disturb(place: Place) -> None:
 
 def test_an_event_is_found_among_thousands(place: Place) -> None:
     """The ring grows with its chains; thousands of other files' events lie on both sides."""
-    others = [NativeFile(-1, (1, number)) for number in range(3000)]
+    others = [OpenedFile(1, number) for number in range(3000)]
     concerned = place.file("b")
     for other in others[:1500]:
         note(lib.FUSECOPY_RELEASED, other)

@@ -1,24 +1,23 @@
 """The inode table by itself: numbers, counts, and whose descriptor is closed when."""
 
-import gc
 import os
-import stat
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fusecopy.filesystem import inodes
-from fusecopy.filesystem.inode import ROOT, Inode
 from fusecopy.filesystem.inodes import InodeTable
-from fusecopy.native import nodes
-from fusecopy.native.listings import Found
+from fusecopy.native import inodes
+from fusecopy.native._native import lib
+from fusecopy.native.entries import Entry
+from fusecopy.native.inodes import ROOT, Inode
+from fusecopy.native.listings import Directory, Listing
+from fusecopy.native.unlinking import losing
 
 LIMIT = 8
+MANY = 64
 
 
 @pytest.fixture
@@ -32,18 +31,21 @@ def table(tmp_path: Path) -> Iterator[InodeTable]:
 def enter(table: InodeTable, path: Path) -> Inode:
     """Look a file of the root up, as the kernel would."""
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
-    return table.enter(descriptor, os.fstat(descriptor), table.root, os.fsencode(path.name))
+    return Entry.entered(descriptor, table.root, os.fsencode(path.name))[1]
 
 
 def claim(table: InodeTable, device: int, ino: int) -> Inode:
     """Look up a file of which the backing says these numbers."""
-    descriptor = os.open("/dev/null", os.O_PATH)
-    st = os.stat_result((stat.S_IFREG, ino, device, 1, 0, 0, 0, 0, 0, 0))
-    known = table.find(st)
-    inode = table.enter(descriptor, st, table.root, b"claimed")
+    known = inodes.find(device, ino)
+    inode = enter_as(table.root, device, ino, b"claimed")
     assert known in (None, inode)
-    assert table.find(st) is inode
+    assert inodes.find(device, ino) == inode
     return inode
+
+
+def enter_as(directory: Inode, device: int, ino: int, name: bytes) -> Inode:
+    entered = lib.fusecopy_enter(os.open("/dev/null", os.O_PATH), device, ino, directory.native, name)
+    return Inode(lib.fusecopy_hold(entered))
 
 
 def is_open(descriptor: int) -> bool:
@@ -68,25 +70,30 @@ def test_a_file_whose_number_is_taken_keeps_another(table: InodeTable) -> None:
     number = second.number
     table.forget([(taken.number, 1)])
     assert claim(table, further, 15).number == number
-    assert claim(table, device, taken.ino) is not taken
+    assert claim(table, device, taken.ino) != taken
     table.forget([(second.number, 2)])
     assert claim(table, further, 15).number != second.ino
-    assert table.get(ROOT) is table.root
+    assert table.get(ROOT) == table.root
 
 
-def found(directory: Path) -> list[Found]:
-    """What a listing finds in a directory, by name."""
-    batch = []
-    for name in sorted(os.listdir(directory)):
-        descriptor = os.open(directory / name, os.O_PATH | os.O_NOFOLLOW)
-        st = os.fstat(descriptor)
-        batch.append(Found(os.fsencode(name), descriptor, st.st_dev, st.st_ino, st.st_size))
-    return batch
+def found(path: Path) -> Inode | None:
+    st = os.stat(path)
+    return inodes.find(st.st_dev, st.st_ino)
 
 
-def test_a_batch_is_entered_like_its_files(table: InodeTable, tmp_path: Path) -> None:
-    """One known and open, one known and closed, a hard link, one that may not be looked up, one new."""
-    for name in ("a", "b", "d", "e"):
+def list_all(table: InodeTable, directory: Path) -> None:
+    """Look up all that a directory has, as READDIRPLUS does."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    listing, opened = Listing(1 << 20, plus=True), Directory(fd)
+    while listing.find(opened, ROOT, ROOT):
+        listing.enter(table.root)
+        listing.lay_out()
+    os.close(fd)
+
+
+def test_a_listing_is_entered_like_its_files(table: InodeTable, tmp_path: Path) -> None:
+    """One known and open, one known and closed, a hard link, one new."""
+    for name in ("a", "b", "e"):
         (tmp_path / name).write_text(name)
     known, closed = enter(table, tmp_path / "a"), enter(table, tmp_path / "b")
     for n in range(LIMIT):
@@ -94,26 +101,27 @@ def test_a_batch_is_entered_like_its_files(table: InodeTable, tmp_path: Path) ->
         claim(table, table.root.device, 4711 + n)
     assert (known.descriptor >= 0, closed.descriptor) == (True, -1)
     os.link(tmp_path / "a", tmp_path / "c")
-    batch = found(tmp_path)
-    os.close(batch[3].descriptor)
-    batch[3] = Found(b"d", -1, 0, 0, 0)
-    a, b, c, d, e = table.enter_all(batch, table.root)
-    assert (a, b, c, d) == (known, closed, known, None)
+    before = len(os.listdir("/proc/self/fd"))
+    list_all(table, tmp_path)
     assert known.lookups == 1 + LIMIT + 2
-    assert known.seen == (table.root, b"c")
-    assert closed.descriptor == batch[1].descriptor
-    assert e is not None
-    assert (e.descriptor, e.lookups, e.seen) == (batch[4].descriptor, 1, (table.root, b"e"))
-    assert [is_open(each.descriptor) for each in batch] == [False, True, False, False, True]
+    assert known.seen in [(table.root, b"a"), (table.root, b"c")]
+    assert closed.descriptor >= 0
+    new = found(tmp_path / "e")
+    assert new is not None
+    assert (new.lookups, new.seen) == (1, (table.root, b"e"))
+    assert new.descriptor >= 0
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_batch_above_the_limit(table: InodeTable, tmp_path: Path) -> None:
+def test_a_listing_above_the_limit(table: InodeTable, tmp_path: Path) -> None:
     for n in range(10 * LIMIT):
         (tmp_path / f"f{n}").write_text(f"f{n}")
-    batch = found(tmp_path)
-    entered = [inode for inode in table.enter_all(batch, table.root) if inode]
-    assert [is_open(each.descriptor) for each in batch] == [False] * 9 * LIMIT + [True] * LIMIT
-    for inode in entered:
+    before = len(os.listdir("/proc/self/fd"))
+    list_all(table, tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before + LIMIT
+    for n in range(10 * LIMIT):
+        inode = found(tmp_path / f"f{n}")
+        assert inode is not None
         with table.borrow(inode.number) as descriptor:
             assert Path(f"/proc/self/fd/{descriptor}").read_bytes() == inode.name
 
@@ -124,48 +132,57 @@ def test_many_are_forgotten_at_once(table: InodeTable, tmp_path: Path) -> None:
         (tmp_path / f"f{n}").touch()
     entered = [enter(table, tmp_path / f"f{n}") for n in range(LIMIT)]
     twice = enter(table, tmp_path / "f0")
-    claimed = [claim(table, table.root.device, 4711 + n) for n in range(inodes.CLOSED_AT_ONCE)]
+    claimed = [claim(table, table.root.device, 4711 + n) for n in range(MANY)]
     numbers = [inode.number for inode in (*entered, *claimed)]
     with table.borrow(entered[1].number) as borrowed:
         table.forget([(ROOT, 1), (99999, 1), *((number, 1) for number in numbers)])
         assert is_open(borrowed)
         assert len(table) == 1
-        assert table.get(twice.number) is twice
+        assert table.get(twice.number) == twice
     assert not is_open(borrowed)
     table.forget([(twice.number, 1), (twice.number, 1)])
     assert len(table) == 0
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.parametrize(("names", "last", "kept"), [(1, True, True), (2, False, False)])
+def push_out(table: InodeTable) -> None:
+    """Look up so many others that what may be closed is."""
+    for n in range(2 * LIMIT):
+        claim(table, table.root.device, 4711 + n)
+
+
+@pytest.mark.parametrize("names", [1, 2])
 def test_a_file_that_lost_a_name_may_be_closed_while_it_has_another(
-    table: InodeTable, tmp_path: Path, names: int, last: bool, kept: bool
+    table: InodeTable, tmp_path: Path, names: int
 ) -> None:
     (tmp_path / "a").touch()
     if names == 2:
         os.link(tmp_path / "a", tmp_path / "b")
     inode = enter(table, tmp_path / "a")
-    assert table.keep(os.stat(tmp_path / "a")) is inode
-    os.unlink(tmp_path / "a")
-    table.settle(inode, unnamed=False, last=last)
-    for n in range(2 * LIMIT):
-        claim(table, table.root.device, 4711 + n)
-    assert (inode.descriptor >= 0) is kept
+    with losing(table.root, b"a"):
+        os.unlink(tmp_path / "a")
+    push_out(table)
+    assert (inode.descriptor >= 0) is (names == 1)
 
 
 def test_of_two_names_that_go_at_once_one_is_the_last(table: InodeTable, tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     os.link(tmp_path / "a", tmp_path / "b")
     inode = enter(table, tmp_path / "a")
-    for name in ("a", "b"):
-        assert table.keep(os.stat(tmp_path / name)) is inode
-    for name in ("a", "b"):
-        os.unlink(tmp_path / name)
-    for _ in range(2):
-        table.settle(inode, unnamed=False, last=False)
-    for n in range(2 * LIMIT):
-        claim(table, table.root.device, 4711 + n)
+    with losing(table.root, b"a"), losing(table.root, b"b"):
+        for name in ("a", "b"):
+            os.unlink(tmp_path / name)
+    push_out(table)
     assert inode.descriptor >= 0
+
+
+def test_what_did_not_lose_its_name_may_be_closed(table: InodeTable, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    inode = enter(table, tmp_path / "a")
+    with pytest.raises(ZeroDivisionError), losing(table.root, b"a"):
+        _ = 1 / 0
+    push_out(table)
+    assert inode.descriptor < 0
 
 
 def test_forgotten_while_borrowed(table: InodeTable, tmp_path: Path) -> None:
@@ -185,16 +202,12 @@ def test_what_is_borrowed_or_about_to_lose_its_name_stays_open(table: InodeTable
     for n in range(4 * LIMIT):
         (tmp_path / f"f{n}").write_text(f"{n}")
     first, second = (enter(table, tmp_path / f"f{n}") for n in range(2))
-    with table.borrow(first.number) as borrowed:
-        st = os.stat(tmp_path / "f1")
-        assert table.keep(st) is table.keep(st) is second
-        table.give_back(second)
+    with table.borrow(first.number) as borrowed, losing(table.root, b"f1"):
         for n in range(2, 4 * LIMIT):
             enter(table, tmp_path / f"f{n}")
         assert is_open(borrowed)
         assert second.descriptor >= 0
         (tmp_path / "f1").unlink()
-        table.settle(second, unnamed=True, last=False)
     for n in range(2, 4 * LIMIT):
         enter(table, tmp_path / f"f{n}")
     assert first.descriptor < 0
@@ -214,87 +227,85 @@ def test_a_descriptor_that_is_closed_is_opened_again(table: InodeTable, tmp_path
             assert Path(f"/proc/self/fd/{descriptor}").read_text() == f"{n}"
 
 
-@pytest.fixture
-def lent(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
-    """The descriptor that the native layer has of each inode it was told of."""
-    lent: dict[int, int] = {}
-
-    def watch(name: str, note: Callable[..., object]) -> None:
-        real = getattr(nodes, name)
-        monkeypatch.setattr(nodes, name, lambda *args: (note(*args), real(*args)))
-
-    watch("enter", lambda number, descriptor, timeout, parent: lent.update({number: descriptor}))
-    watch("lend", lambda number, descriptor: lent.update({number: descriptor}))
-    watch("take_back", lambda number: lent.update({number: -1}))
-    watch("forget", lambda number: lent.pop(number))
-    return lent
+def borrowed(number: int) -> int:
+    """What a handler in C would use."""
+    inode = lib.fusecopy_borrow(number)
+    descriptor = int(inode.descriptor) if inode else -1
+    if inode:
+        lib.fusecopy_give_back(inode)
+    return descriptor
 
 
-def test_what_is_open_is_lent_and_nothing_else(lent: dict[int, int], tmp_path: Path) -> None:
-    (tmp_path / "backing").mkdir()
-    files = [tmp_path / "backing" / f"f{n}" for n in range(4 * LIMIT)]
+def test_what_is_open_is_lent_and_nothing_else(table: InodeTable, tmp_path: Path) -> None:
+    files = [tmp_path / f"f{n}" for n in range(4 * LIMIT)]
     for file in files:
         file.touch()
-    table = InodeTable(os.open(tmp_path / "backing", os.O_RDONLY | os.O_DIRECTORY), LIMIT, timeout=1)
-    entered = [table.root]
-
-    def check() -> None:
-        assert lent == {inode.number: inode.descriptor for inode in entered}
-        assert all(is_open(descriptor) for descriptor in lent.values() if descriptor >= 0)
-
-    for file in files:
-        entered.append(enter(table, file))
-        check()
-    assert -1 in lent.values()
-    for file, inode in zip(files, entered[1:], strict=True):
-        with table.borrow(inode.number):
-            check()
-        assert enter(table, file) is inode
-        check()
-    assert enter(table, files[0]) is entered[1]
-    check()
-    for inode in entered[1::2]:
-        with table.borrow(inode.number):
-            table.forget([(inode.number, 9)])
-        entered.remove(inode)
-        check()
-    table.close()
-    assert lent == {}
+    entered = [enter(table, file) for file in files]
+    assert [borrowed(inode.number) >= 0 for inode in entered] == [False] * 3 * LIMIT + [True] * LIMIT
+    for file, inode in zip(files, entered, strict=True):
+        with table.borrow(inode.number) as descriptor:
+            assert borrowed(inode.number) == descriptor
+            assert os.path.samestat(os.fstat(descriptor), os.stat(file))
+        assert enter(table, file) == inode
+    for inode in entered:
+        table.forget([(inode.number, 9)])
+        assert borrowed(inode.number) == -1
 
 
-def test_room_is_given_back_after_many_were_forgotten(
-    table: InodeTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inodes, "SPARE", 100)
+def test_room_is_given_back_after_many_were_forgotten(table: InodeTable) -> None:
     device = table.root.device
-    claimed = [claim(table, device, 1000 + n) for n in range(1000)]
+    claimed = [claim(table, device, 1000 + n) for n in range(2000)]
     for inode in claimed[1:]:
         table.forget([(inode.number, 1)])
     assert len(table) == 1
-    assert table.get(claimed[0].number) is claimed[0]
-    assert table._by_number.__sizeof__() < dict.fromkeys(range(1000)).__sizeof__() / 2
+    assert table.get(claimed[0].number) == claimed[0]
+    again = [claim(table, device, 1000 + n) for n in range(2000)]
+    assert again[0] == claimed[0]
+    assert not {*again[1:]} & {*claimed}
 
 
-def test_inodes_are_not_looked_at_by_the_cycle_collector(table: InodeTable) -> None:
-    inode = claim(table, table.root.device, 4711)
-    gc.collect()
-    assert not any(gc.is_tracked(each) for each in (inode, inode.seen))
-    if sys.version_info < (3, 14):  # from then on every dict is looked at
-        assert not gc.is_tracked(table._by_number)
+def test_names_come_and_go(table: InodeTable, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "a").touch()
+    directory, inode = enter(table, tmp_path / "d"), enter(table, tmp_path / "a")
+    inode.see(directory, b"b")
+    inode.see(directory, b"c")
+    assert inode.path() == b"d/c"
+    inode.see(table.root, b"a")
+    assert (inode.path(), inode.seen) == (b"a", (table.root, b"a"))
+    assert not inode.lose(directory, b"none")
+    assert not inode.lose(table.root, b"a")
+    assert inode.path() == b"d/c"
+    assert not inode.lose(directory, b"b")
+    assert inode.lose(directory, b"c")
+    assert inode.path() == b"d/c"
+    inode.named(table.root, b"new")
+    assert inode.path() == b"new"
+    table.root.see(directory, b"loop")
+    assert (table.root.path(), table.root.seen) == (b".", (None, b""))
 
 
-def test_a_tree_however_deep_is_freed() -> None:
-    """In a program of its own, which recursion in the interpreter would crash."""
-    program = """
-from fusecopy.filesystem.inode import Inode
-inode = None
-for number in range(500_000):
-    inode = Inode(number, 1, number, (inode, b"d"), -1)
-print(inode.path().count(b"d"))
-inode = None
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "4096\n", "")
+def test_of_very_many_names_the_latest_are_known(table: InodeTable, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    inode = enter(table, tmp_path / "a")
+    for n in range(1000):
+        inode.see(table.root, b"%d" % n)
+    for n in reversed(range(990, 1000)):
+        assert inode.path() == b"%d" % n
+        assert not inode.lose(table.root, b"%d" % n)
+
+
+def test_a_tree_however_deep_is_freed(table: InodeTable) -> None:
+    """Recursion would overflow the stack."""
+    inode = table.root
+    for number in range(300_000):
+        above, inode = inode, enter_as(inode, table.root.device, 10 + number, b"d")
+        if number:
+            table.forget([(above.number, 1)])
+    assert inode.path().count(b"d") == 4096
+    table.forget([(inode.number, 1)])
+    assert len(table) == 0
+    del inode, above
 
 
 def test_many_threads_leave_no_count_behind(table: InodeTable, tmp_path: Path) -> None:

@@ -70,9 +70,11 @@ def directory(place: Path) -> Iterator[Directory]:
 def batches(listing: Listing, directory: Directory) -> Iterator[int]:
     """Lay the listing out, each file numbered a thousand and its size; how many descriptors each time."""
     while listing.find(directory, HERE, ABOVE):
-        found = listing.found()
-        descriptors = [each.descriptor for each in found if each.descriptor >= 0]
-        listing.number([1000 + each.size for each in found], 1.0)
+        found = listing.native.found[0 : listing.native.count]
+        descriptors = [each.fd for each in found if each.fd >= 0]
+        for each in found:
+            if each.fd >= 0:
+                each.entry.number = 1000 + each.entry.stat.st_size
         listing.lay_out()
         for descriptor in descriptors:
             os.close(descriptor)  # and fails if it is not open

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fusecopy.filesystem.inode import Inode
+from fusecopy.filesystem.inodes import InodeTable
 from fusecopy.filesystem.openfiles import LATEST, OpenFile, Readers
-from fusecopy.native.files import NativeFile
+from fusecopy.native import files as native
 from fusecopy.observe.caller import Caller
 
 MANY = 10 * LATEST
@@ -18,14 +18,16 @@ MANY = 10 * LATEST
 def files(tmp_path: Path) -> Iterator[list[OpenFile]]:
     """Open files of 0, 1, 2, ... bytes."""
     opened = []
+    table = InodeTable(os.open(tmp_path, os.O_PATH), 1, 0)
     for size in range(MANY):
         path = tmp_path / str(size)
         path.write_bytes(bytes(size))
-        native = NativeFile(os.open(path, os.O_RDONLY))
-        opened.append(OpenFile(native, Inode(size + 2, 1, size + 2, (None, b""), -1), 1))
+        opened.append(OpenFile(native.opened(os.open(path, os.O_RDONLY), table.root, os.O_RDONLY, 0, 1)))
     yield opened
     for file in opened:
+        file.native.take_out()
         os.close(file.fd)
+    table.close()
 
 
 def caller(pid: int, group: int) -> Caller:
