@@ -19,5 +19,5 @@ def moment(text: str) -> datetime:
         return datetime.fromisoformat(told).astimezone()
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(
-            f"{text} is no time", "Give how long ago, as 90s, 10m, 2h or 1d, or a time, as 14:30."
+            f"{text} is not a time", "Give how long ago, as 90s, 10m, 2h or 1d, or a time, as 14:30."
         ) from error

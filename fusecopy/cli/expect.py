@@ -39,7 +39,7 @@ COLUMNS = [
 @click.option(
     "--in", "directories", type=PATH, multiple=True, metavar="DIR", help="Judge what is copied to DIR only."
 )
-@click.option("--allow-unprovable", is_flag=True, help="What cannot be known is no fault.")
+@click.option("--allow-unprovable", is_flag=True, help="Do not fail on what cannot be proven.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Name copies that are as expected, too.")
 @click.option("-o", "output", type=PATH, metavar="FILE", help="Write there, not to standard error.")
 @click.option(

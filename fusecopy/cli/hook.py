@@ -79,7 +79,7 @@ def command(shell: str, programs: tuple[str, ...]) -> None:
     for name in programs:
         if not NAME.fullmatch(name):
             raise UsageError(
-                f"{name} is no program's name", "give names without a path, as: hook bash jdupes"
+                f"{name} is not the name of a program", "give names without a path, as: hook bash jdupes"
             )
     usual, of_program = (FISH, FISH_PROGRAM) if shell == "fish" else (SH, SH_PROGRAM)
     lines = usual.format(own=shlex.quote(shutil.which(sys.argv[0]) or "fusecopy"))

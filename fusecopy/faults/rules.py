@@ -125,7 +125,7 @@ _WORDS: dict[str, Callable[[Rule, str], Rule]] = {
 
 def _count(value: str) -> int:
     if not value.isascii() or not value.isdigit() or not 0 < int(value) < 1 << 31:
-        raise UsageError(f"{value!r} is no count", "Give 1 or more.")
+        raise UsageError(f"{value!r} is not a count", "Give 1 or more.")
     return int(value)
 
 

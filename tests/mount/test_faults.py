@@ -103,7 +103,7 @@ def test_a_late_copy(btrfs: Path) -> None:
         ("fault=no-such-fault", "no-such-fault: no such fault"),
         ("fault=ficlone-einval", "never comes to a mount's server"),
         ("fault=cifs-eio decline=exdev", "leaves none to faults"),
-        ("fault=cifs-eio,every=0", "'0' is no count"),
+        ("fault=cifs-eio,every=0", "'0' is not a count"),
     ],
 )
 def test_words_without_meaning(btrfs: Path, words: str, said: str) -> None:
