@@ -32,6 +32,7 @@ COMMANDS = {
     "shell": "start a shell in a mount whose commands may clone there",
     "status": "show what a mount has done, and what the kernel no longer asks it",
     "survey": "which programs copy by which path, run and watched here",
+    "top": "watch copies as they happen",
     "trace": "run a command and show its copies, system call by system call",
     "umount": "unmount and wait for the server to end",
     "verify": "prove how much of a file shares extents with another",
