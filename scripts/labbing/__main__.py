@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +103,7 @@ def say(line: str) -> None:
 def main() -> int:
     """Run what was asked for; 0 where all tasks went well, 1 where not."""
     given = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # with scratch and guest gone
     if given.docs:
         columns.write()
         return 0

@@ -91,7 +91,7 @@ def newest(kernels: Iterable[Kernel], wanted: str) -> Kernel:
 def bootable(kernel: Kernel, archive: Archive, kept: Path) -> Bootable:
     """The kernel on disk, fetched unless it is there. Raises LabError."""
     where = kept / kernel.release
-    if not where.exists():
+    if not (where / "boot").is_dir():
         with cache.whole(where) as new:
             _fetch(kernel, archive, new)
             initrd.keep_modules(new / "modules" / _release(new), new / "boot")

@@ -3,14 +3,13 @@
 import os
 import signal
 import subprocess
-import tarfile
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from labbing import initrd
-from labbing.commands import LabError, end
+from labbing.commands import LabError, end, run
 from labbing.guest import Guest
 from labbing.kernels import Bootable
 from labbing.settings import BOOT_SECONDS, GUEST_MIB, GUEST_PROCESSORS, RESULT_BYTES
@@ -18,6 +17,12 @@ from labbing.settings import BOOT_SECONDS, GUEST_MIB, GUEST_PROCESSORS, RESULT_B
 QEMU = "qemu-system-x86_64"
 EMULATED = "tcg,thread=multi"
 TRY_SECONDS = 20.0
+
+ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--")
+"""Whatever a guest is made of (user-mode-linux: many processes) ends with the lab, however that ends."""
+
+DISK = "format=raw,if=virtio,cache=unsafe,file.locking=off"
+"""No locks: a guest of user-mode-linux locks the image that it reads as well."""
 
 APPEND = "console=ttyS0 quiet panic=-1 random.trust_cpu=on clocksource=hpet"
 """By tsc a guest's clock ran four times too fast without KVM. 5.10 waits long for randomness of its own."""
@@ -65,7 +70,7 @@ def _emulated(kernel: Bootable, guest: Guest, scratch: Path, more: str) -> list[
         "-nic", "none", "-no-reboot", "-serial", f"file:{scratch / 'console'}",
         "-kernel", str(kernel.kernel), "-initrd", str(scratch / "initrd"),
         "-append", f"{APPEND} DISK=vd {more}",
-        *(word for disk in disks for word in ("-drive", f"{disk},format=raw,if=virtio,cache=unsafe")),
+        *(word for disk in disks for word in ("-drive", f"{disk},{DISK}")),
     ]  # fmt: skip
 
 
@@ -94,7 +99,7 @@ def _run(command: list[str], scratch: Path, seconds: float) -> None:
     """To its end, which is the lab's at the latest."""
     with (scratch / "said").open("wb") as said:
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *command],
+            [*ALONE, *command],
             stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, "TMPDIR": str(scratch)}, start_new_session=True, preexec_fn=_kindly,
         )  # fmt: skip
@@ -126,8 +131,7 @@ def _kindly() -> None:
 
 def _taken(scratch: Path, left: Path) -> Done:
     try:
-        with tarfile.open(scratch / "result") as tar:
-            tar.extractall(left)
+        run("tar", "-C", left, "--no-same-owner", "-xf", scratch / "result")
         return Done(int((left / "status").read_text()), (left / "output").read_text(errors="replace"))
-    except (tarfile.TarError, OSError, ValueError) as error:
+    except (LabError, OSError, ValueError) as error:
         raise LabError(f"the guest powered off before the task's end:\n{_last(scratch)}") from error

@@ -108,6 +108,7 @@ SAMBA = """\
     state directory = {place}
     cache directory = {place}
     private dir = {place}
+    ncalrpc dir = {place}/ncalrpc
     passdb backend = smbpasswd:{place}/passwords
 [exported]
     path = {exported}
@@ -134,7 +135,8 @@ def smb(tmp_path: Path) -> Iterator[Smb]:
         )  # fmt: skip
         assert added.returncode == 0, added.stderr
         server = subprocess.Popen(
-            ["smbd", "--foreground", "--no-process-group", f"--configfile={configuration}"]
+            ["smbd", "--foreground", "--no-process-group", f"--configfile={configuration}"],
+            start_new_session=True,  # when it ends it ends its process group
         )
         try:
             options = f"user=root,password={PASSWORD},vers=3.1.1"
