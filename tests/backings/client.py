@@ -2,12 +2,15 @@
 
 import os
 import re
+import select
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusecopy.copying import errnos
 from fusecopy.dispatch.records import Copy
 from tests.mounted import FUSECOPY, Mounted
 
@@ -81,3 +84,20 @@ def only_copy(mount: Mounted) -> Copy:
     """The one copy that its log has."""
     (copy,) = mount.copies(1)
     return copy
+
+
+def opening(file: Path) -> str:
+    """What comes of opening it to read: `opened`, or the errno's name."""
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        return errnos.name(error.errno or 0)
+    return "opened"
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 90.0) -> None:
+    """Return when it holds, for which a client with a cache may take a while; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not so after {seconds} s"
+        select.select([], [], [], 0.1)
