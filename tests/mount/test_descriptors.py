@@ -386,7 +386,6 @@ def test_with_very_few_descriptors_those_of_inodes_are_given_back(btrfs: Path, l
 
 ACTS: dict[str, Callable[[Path], object]] = {
     "lookup": lambda d: os.stat(d / "unseen"),
-    "chmod": lambda d: os.chmod(d / "dir", 0o700),
     "truncate": lambda d: os.truncate(d / "file", 9),
     "chown": lambda d: by_nobody(d, lambda root: os.chown(root / "theirs", -1, -1)),
     "mknod": lambda d: os.mknod(d / "made", stat.S_IFIFO | 0o600),
