@@ -128,10 +128,9 @@ class Accounts:
         for thread in list(file.flows.declined):
             with self._reporter.counting_loss():
                 self._settle_thread(file, thread)
-        with self._reporter.counting_loss():
-            self._settle_clients(
-                file, [client for client in file.native.clients() if client.written.requests]
-            )
+        clients = [client for client in file.native.clients() if client.written.requests]
+        with self._reporter.counting_loss(len(clients)):
+            self._settle_clients(file, clients)
 
     def crowded(self, fh: int) -> None:
         """Report what threads have moved through an open file whose processes are gone: of a build's log,

@@ -18,7 +18,8 @@ import pyfuse3
 from fusecopy.copying import calls, dedupe
 from fusecopy.copying.records import Attempt, CopyPath, Outcome, Request
 from fusecopy.filesystem import kernel
-from fusecopy.filesystem.copies import carried, shared_before
+from fusecopy.filesystem.attributes import ask_pages_again
+from fusecopy.filesystem.copies import HARMLESS, carried, shared_before
 from fusecopy.filesystem.credentials import OUT_OF_DESCRIPTORS, Context, Credentials
 from fusecopy.filesystem.identity import identify
 from fusecopy.filesystem.offers import Offers
@@ -112,6 +113,8 @@ class Clones:
                 copied = request.length
         except OSError as error:
             code = error.errno or errno.EIO
+            if code not in HARMLESS:
+                ask_pages_again(destination.inode.number)
         outcome = _outcome(request, source.offer.asked, answer, code, copied)
         with self._reporter.counting_loss():
             copy = carried(caller, source.offer.asked.name, source.path, request, outcome, before, begun)

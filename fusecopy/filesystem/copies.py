@@ -23,6 +23,7 @@ from fusecopy.faults.catalogue import Delay, Zero
 from fusecopy.faults.rules import Faults, Strike
 from fusecopy.filesystem import faulty
 from fusecopy.filesystem.accounts import Accounts
+from fusecopy.filesystem.attributes import ask_pages_again
 from fusecopy.filesystem.control import Announcements
 from fusecopy.filesystem.credentials import Credentials
 from fusecopy.filesystem.identity import caller as caller_of
@@ -48,6 +49,10 @@ EINVAL, EPERM and their like cp copies by itself (coreutils 9.1, is_CLONENOTSUP)
 
 POLL_SECONDS = 0.02
 """How often it is looked whether the caller of a copy that is held back still waits."""
+
+HARMLESS = NOT_THIS_WAY | CLONE_REFUSED
+"""With these nothing was begun. With others bytes may have been changed that are not told as copied, of which
+the kernel still has the old ones."""
 
 AT_ONCE = 16
 """Copies carried at the same time; others wait, so that a hundred of them leave room for everybody else."""
@@ -166,12 +171,13 @@ class Copies:
         plan = _plan(self.policy, how)
         before = shared_before(request)
         outcome = self._carry_unless(struck, request, plan.ladder, ctx)
+        if outcome.errno and outcome.errno not in HARMLESS:
+            ask_pages_again(destination.inode.number)
         asked = _Asked(caller, plan.asked, source, destination, request, outcome, before, begun, struck)
         if outcome.copied or _at_end(outcome):
             self._answered(asked, ctx)
             return asked.told
-        self._fail(plan, _carried(asked), source, destination, ctx.pid)
-        raise AssertionError("unreachable")
+        raise self._failed(plan, asked, ctx.pid)
 
     def _carry_unless(
         self, struck: Strike | None, request: Request, ladder: Ladder, ctx: CopyContext
@@ -202,12 +208,12 @@ class Copies:
 
     def cloned(self, series: Series, clone: Clone) -> None:
         """Prove and report what was answered by a clone, whatever there is to say of it."""
-        source, destination = self._files.get(series.fh_in), self._files.get(series.fh_out)
-        request = Request(source.fd, destination.fd, clone.off_in, clone.off_out, clone.length)
-        outcome = Outcome(_attempts(clone), clone.copied, 0, complete=True)
-        who = caller_of(series.thread)
-        asked = _Asked(who, ASKED, source, destination, request, outcome, 0, clone.begun_ns)
         with self._reporter.counting_loss():
+            source, destination = self._files.get(series.fh_in), self._files.get(series.fh_out)
+            request = Request(source.fd, destination.fd, clone.off_in, clone.off_out, clone.length)
+            outcome = Outcome(_attempts(clone), clone.copied, 0, complete=True)
+            who = caller_of(series.thread)
+            asked = _Asked(who, ASKED, source, destination, request, outcome, 0, clone.begun_ns)
             copy = _carried(asked)
             copy.ended_ns = clone.ended_ns
             self._done(asked, copy, clone.size)
@@ -255,25 +261,31 @@ class Copies:
         if refusal is None:
             return
         plan, code = _plan(self.policy, ""), refusal.errno
-        outcome = Outcome((), 0, code, complete=False)
-        copy = carried(caller, plan.asked, source.inode.path(), request, outcome, 0, begun)
-        copy.refusal = refusal
-        if code in DECLINES.values():
-            self._accounts.declined(source, destination, thread, _declined(copy, code))
-        else:
-            self._report(destination, copy, False)
+        with self._reporter.counting_loss():
+            outcome = Outcome((), 0, code, complete=False)
+            copy = carried(caller, plan.asked, source.inode.path(), request, outcome, 0, begun)
+            copy.refusal = refusal
+            if code in DECLINES.values():
+                self._accounts.declined(source, destination, thread, _declined(copy, code))
+            else:
+                self._report(destination, copy, False)
         raise OSError(code, os.strerror(code))
 
-    def _fail(self, plan: _Plan, copy: Carried, source: OpenFile, destination: OpenFile, thread: int) -> None:
-        """Nothing was copied. Raise what the kernel or the program shall do about it."""
-        code = copy.errno or errnos.EIO
-        if copy.attempts and code in NOT_THIS_WAY and not plan.strict:
-            self._accounts.declined(source, destination, thread, _declined(copy, errnos.EOPNOTSUPP))
-            raise OSError(errnos.EOPNOTSUPP, os.strerror(errnos.EOPNOTSUPP))
-        if code in CLONE_REFUSED and plan.strict:
+    def _failed(self, plan: _Plan, asked: "_Asked", thread: int) -> OSError:
+        """Nothing was copied. Report it, and return what the kernel or the program shall do about it."""
+        code = asked.outcome.errno or errnos.EIO
+        declined = bool(asked.outcome.attempts) and code in NOT_THIS_WAY and not plan.strict
+        if declined:
+            code = errnos.EOPNOTSUPP
+        elif code in CLONE_REFUSED and plan.strict:
             code = STRICT_ERRNO
-        self._report(destination, copy, False)
-        raise OSError(code, os.strerror(code))
+        with self._reporter.counting_loss():
+            copy = _carried(asked)
+            if declined:
+                self._accounts.declined(asked.source, asked.destination, thread, _declined(copy, code))
+            else:
+                self._report(asked.destination, copy, False)
+        return OSError(code, os.strerror(code))
 
     def _report(self, destination: OpenFile, copy: Carried, unfinished: bool) -> None:
         """Report a copy, or hold it back while the program may go on with it."""
@@ -282,7 +294,8 @@ class Copies:
         if pending and copy.continues(pending):
             copy = pending.extended_by(copy)
         elif pending:
-            self._reporter.carried(pending, destination)
+            with self._reporter.counting_loss():
+                self._reporter.carried(pending, destination)
         if unfinished:
             destination.flows.pending = copy
         else:
@@ -318,10 +331,13 @@ def _at_end(outcome: Outcome) -> bool:
 def shared_before(request: Request) -> int | None:
     """Bytes of the range that are shared already, None where that is unprovable; a destination that ends
     before it has none."""
-    if os.fstat(request.destination).st_size <= request.offset_out:
-        return 0
     range_ = (request.source, request.offset_in, request.destination, request.offset_out, request.length)
-    found = shared_bytes(*range_)
+    try:
+        if os.fstat(request.destination).st_size <= request.offset_out:
+            return 0
+        found = shared_bytes(*range_)
+    except OSError:  # whatever ails the files, the copy itself will meet, or not
+        return None
     return None if found.unprovable else found.shared
 
 

@@ -34,6 +34,10 @@ KEEPING_BLOCKS = (lib.BTRFS_SUPER_MAGIC, lib.EXT4_SUPER_MAGIC, lib.TMPFS_MAGIC)
 """Filesystems that take nothing back at a close, as XFS does what it allocated ahead (xfs_release)."""
 
 
+CHANGING_BYTES = ~(lib.FALLOC_FL_KEEP_SIZE | lib.FALLOC_FL_UNSHARE_RANGE)
+"""Modes of fallocate(2) that change what is read: all that punch, zero, collapse or insert."""
+
+
 class Files:
     """Operations on open files."""
 
@@ -133,7 +137,7 @@ class Files:
     def fallocate(self, fh: int, mode: int, off: int, length: int, ctx: Context) -> None:
         """fallocate(2) with every mode the backing takes."""
         file = self._files.get(fh)
-        with asked_again_if_failed(file.inode.number):
+        with asked_again_if_failed(file.inode.number, pages=bool(mode & CHANGING_BYTES)):
             self._credentials.spend(ctx, lambda: kernel.fallocate(file.fd, mode, off, length))
 
     def ioctl(self, fd: int, cmd: int, data: bytes, out_size: int, ctx: Context) -> bytes:

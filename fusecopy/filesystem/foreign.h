@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 
