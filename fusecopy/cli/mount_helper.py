@@ -5,6 +5,7 @@ fake and -n means no mtab: other letters than fusecopy's own, hence a parser of 
 """
 
 import getopt
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,5 +38,15 @@ def _mount(arguments: list[str]) -> None:
     if "-N" in letters:
         raise UsageError("mount.fusecopy cannot mount into another namespace (-N)", "use nsenter(1)")
     words = parse(value for letter, value in options if letter == "-o")
+    if "remount" not in words.own:
+        words.forwarded |= _defaults_of_mount(words.forwarded)
     if "-f" not in letters:
         start(operands[0], operands[1], words, {}, foreground=False)
+
+
+def _defaults_of_mount(given: set[str]) -> set[str]:
+    """`dev` and `suid` unless the contrary is given: they are mount(8)'s defaults, so it does not pass them
+    on, and libfuse's are the others. For root alone: fusermount3 has others' mounts without."""
+    if os.geteuid() != 0:
+        return set()
+    return {word for word in ("dev", "suid") if f"no{word}" not in given}

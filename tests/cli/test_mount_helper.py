@@ -42,6 +42,18 @@ def test_called_as_mount_calls_it(place: Place) -> None:
     assert run("umount", place.point).returncode == 0
 
 
+@pytest.mark.parametrize("words", ["rw", "rw,nodev", "rw,nosuid,nodev"])
+def test_devices_and_suid_are_as_mount_has_them(place: Place, words: str) -> None:
+    """mount(8) passes on what is not its default, and `dev` and `suid` are."""
+    assert helper(place.backing, place.point, "-o", f"{words},log={place.log}").returncode == 0
+    found = next(
+        line for line in Path("/proc/self/mounts").read_text().splitlines() if str(place.point) in line
+    )
+    flags = set(found.split()[3].split(","))
+    assert {"nodev", "nosuid"} & flags == {"nodev", "nosuid"} & set(words.split(","))
+    assert run("umount", place.point).returncode == 0
+
+
 def test_fake_checks_the_words_and_mounts_nothing(place: Place) -> None:
     done = helper("-f", "-o", f"log={place.log}", place.backing, place.point)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
