@@ -301,7 +301,7 @@ def test_choosing_by_user_driver_size_and_time(
 def test_sizes_and_times_that_are_none(stored: Path, options: list[str]) -> None:
     done = subprocess.run([FUSECOPY, "log", *options, stored], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "is no " in done.stderr
+    assert "is not a " in done.stderr
 
 
 def test_terminal_is_coloured(stored: Path) -> None:

@@ -183,7 +183,10 @@ def browse(chromium: str, home: Path, url: str, *options: str) -> "subprocess.Co
     )
 
 
-@pytest.mark.parametrize("count", [0, 1, 10_000])
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow), 10_000],
+)
 def test_in_a_browser(tmp_path: Path, chromium: str, count: int) -> None:
     """No complaint in its console; the script has filtered by what the address says."""
     made = tmp_path / "page.html"
@@ -198,6 +201,7 @@ def test_in_a_browser(tmp_path: Path, chromium: str, count: int) -> None:
         assert seen.stdout.count("<th><button>") + seen.stdout.count('<th class="n"><button>') == 8
 
 
+@pytest.mark.slow
 def test_in_light_and_dark(tmp_path: Path, chromium: str) -> None:
     """Both are drawn, and otherwise."""
     made, pictures = tmp_path / "page.html", [tmp_path / "light.png", tmp_path / "dark.png"]
