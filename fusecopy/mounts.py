@@ -221,7 +221,7 @@ def behind(path: bytes) -> bytes:
     if mount is None or mount.fstype != FSTYPE:
         return path
     inside = os.path.relpath(path, os.fsencode(mount.mountpoint))
-    return os.path.join(os.fsencode(mount.source), inside)
+    return os.path.join(os.fsencode(mount.source), os.fsencode(mount.root.lstrip("/")), inside)
 
 
 def unmount(mountpoint: str, lazy: bool = False) -> None:

@@ -1,8 +1,8 @@
 """Names that a mount shows: its server's own extended attributes, and that of a tree being cloned."""
 
 PREFIX = "user.fusecopy."
-"""Of every attribute of the server's own. On the mount's root: pid, log, backing, version, policy, stats and
-what filesystem/control.py adds; on a file: copy, and how, which can only be set."""
+"""Of every attribute of the server's own. Of everything in the mount: pid, log, backing, version, policy,
+stats and what filesystem/control.py adds; of a file: copy, and how, which can only be set."""
 
 BACKING = PREFIX + "backing"
 COHERENCE = PREFIX + "coherence"

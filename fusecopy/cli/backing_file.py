@@ -51,7 +51,8 @@ def holding(path: Path, device: int) -> mounts.Mount | None:
 
 def behind(path: Path, mount: mounts.Mount) -> Path:
     """Where the file `path` of a FUSE mount lies in the backing. Raises NotSharedError as `backing_of`."""
-    return backing_of(path, mount) / Path(os.path.realpath(path)).relative_to(mount.mountpoint)
+    inside = Path(os.path.realpath(path)).relative_to(mount.mountpoint)
+    return backing_of(path, mount) / mount.root.lstrip("/") / inside
 
 
 def backing_of(path: Path, mount: mounts.Mount) -> Path:
@@ -69,7 +70,6 @@ def backing_of(path: Path, mount: mounts.Mount) -> Path:
     try:
         return Path(os.fsdecode(os.getxattr(mount.mountpoint, BACKING)))
     except OSError as error:
-        # ENODATA: only the root of the mount has the attribute, and this is a bind mount of a part of it.
         raise NotSharedError(
             f"{path}: the mount {mount.mountpoint} does not say what its backing is ({error.strerror}):"
             " unprovable",

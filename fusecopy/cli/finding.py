@@ -65,7 +65,9 @@ def only_mount(table: Iterable[mounts.Mount]) -> str:
     ours = [mount for mount in table if mount.fstype == mounts.FSTYPE]
     me = os.geteuid()
     own = [mount for mount in ours if mount.owner[0] == me] or (ours if me == 0 else [])
-    points = sorted({mount.mountpoint for mount in own})
+    # Of one that is bound to other places the place where it was mounted.
+    own.sort(key=lambda mount: mount.root == "/")
+    points = sorted({mount.device: mount.mountpoint for mount in own}.values())
     if not points:
         raise UsageError("there is no fusecopy mount of yours here", "Name a mount point or a log file.")
     if len(points) > 1:

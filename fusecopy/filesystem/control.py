@@ -1,9 +1,9 @@
 """The server's own extended attributes, by which anybody with getfattr can ask it.
 
-On the root of the mount: user.fusecopy.{pid,log,backing,version,policy,passthrough,stats,metrics}; on a file
-user.fusecopy.copy, the last copy into it as one record of the log. `policy` can be set by the owner of the
-mount and by root. To a file, `how` (copy, reflink or dedupe) can be set: it says what the same thread's next
-copy into it may do.
+Of everything in the mount: user.fusecopy.{pid,log,backing,version,policy,passthrough,stats,metrics}; of a
+file user.fusecopy.copy, the last copy into it as one record of the log. `policy` can be set by the owner of
+the mount and by root. To a file, `how` (copy, reflink or dedupe) can be set: it says what the same thread's
+next copy into it may do.
 """
 
 import errno
@@ -17,7 +17,7 @@ from fusecopy.copying.calls import file_id
 from fusecopy.copying.ladder import HOWS
 from fusecopy.errors import UsageError
 from fusecopy.filesystem.credentials import Context
-from fusecopy.native.inodes import ROOT, Inode
+from fusecopy.native.inodes import Inode
 from fusecopy.reporting.reports import Reporter
 
 PREFIX = os.fsencode(names.PREFIX)
@@ -92,7 +92,7 @@ class Control:
         key = name.removeprefix(PREFIX).decode(errors="replace")
         value: bytes | None = None
         serving.barrier()
-        if inode.number == ROOT and key in self._answers:
+        if key in self._answers:
             value = os.fsencode(self._answers[key]())
         elif key == "copy":
             value = self._reporter.last_copy(file_id(descriptor), inode.path())
@@ -108,7 +108,7 @@ class Control:
                 EOPNOTSUPP for attributes that cannot be set.
         """
         key = name.removeprefix(PREFIX)
-        if key == b"policy" and inode.number == ROOT:
+        if key == b"policy":
             if ctx.uid not in (0, self._owner):
                 raise OSError(errno.EPERM, os.strerror(errno.EPERM))
             try:

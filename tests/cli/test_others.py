@@ -177,3 +177,25 @@ def test_paths_are_resolved_without_a_look_at_a_mount(place: Place) -> None:
         with stopped(pid, place):
             for name in (place.point, link, place.point / ".." / place.point.name, f"{link}/x/.."):
                 assert mounts.resolved(str(name)) == str(place.point)
+
+
+def test_a_part_of_a_mount_bound_elsewhere(place: Place) -> None:
+    """Asked and looked at as where it was mounted."""
+    (place.backing / "sub").mkdir()
+    (place.backing / "sub" / "a").write_bytes(bytes(70000))
+    bound = place.point.with_name("bound")
+    bound.mkdir()
+    with background(place) as pid:
+        subprocess.run(["mount", "--bind", place.point / "sub", bound], check=True, timeout=30)
+        try:
+            subprocess.run(["cp", bound / "a", bound / "b"], check=True, timeout=30)
+            assert json.loads(run("status", "--json", bound).stdout)["pid"] == str(pid)
+            assert run("policy", bound, "strict").stdout.endswith(" strict\n")
+            assert run("log", bound).stdout.splitlines()[1].endswith(" sub/b")
+            told = run("explain", bound / "b")
+            assert (told.returncode, str(place.backing / "sub" / "b") in told.stdout) == (0, True)
+            verified = run("verify", "--json", bound / "a", place.point / "sub" / "b")
+            assert json.loads(verified.stdout)["length"] == 70000
+            assert verified.returncode in (Exit.OK, Exit.NOT_SHARED)
+        finally:
+            subprocess.run(["umount", bound], check=True, timeout=30)
