@@ -73,7 +73,7 @@ def test_what_a_declined_copy_moved_is_not_known(mount: Mounted) -> None:
     assert shown[1] == ("  passthrough: the kernel reads and writes by itself; only copy requests are seen")
     assert shown[3].split()[3:7] == ["?", "fallback", "kernel-splice", "?"]
     sums = fusecopy("log", "-c", mount.path).stdout
-    assert "fallback   kernel-splice         1   8.0M      0+        0+        1" in sums
+    assert sums.splitlines()[1].split()[:7] == ["fallback", "kernel-splice", "1", "8.0M", "0+", "0+", "1"]
     assert "passthrough: " in sums
     story = fusecopy("explain", mount.path / "b").stdout
     assert "copied     unknown, of 8388608 bytes\n" in story
