@@ -88,6 +88,7 @@ def _watch(listener: int) -> int:
     # Open here too, it would have the command wait for ever instead of getting ENOSYS.
     os.close(listener)
     os.close(writing)
+    os.chdir("/")  # whoever unmounts where the command was must not wait for us
     with suppress(OSError):
         if not os.read(reading, len(ENDED)):
             sys.stderr.write(

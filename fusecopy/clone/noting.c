@@ -261,6 +261,8 @@ static bool regular(int fd)
 /* Both files of a copy. False where it is none of ours: a socket's, a terminal's. */
 static bool note_files(struct fusecopy_noted *noted, int source, int destination)
 {
+	noted->source_number = source;
+	noted->destination_number = destination;
 	noted->source = take(noted->thread, source);
 	noted->destination = take(noted->thread, destination);
 	if (noted->source < 0 || noted->destination < 0) {

@@ -13,6 +13,8 @@ struct fusecopy_noted {
 	char program[64];
 	int source;
 	int destination;
+	int source_number; /* what the caller calls them */
+	int destination_number;
 	uint64_t offset_in;
 	uint64_t offset_out;
 	uint64_t length;

@@ -46,6 +46,7 @@ class Noted:
         time: nanoseconds of CLOCK_REALTIME_COARSE, by which files have their times.
         source, destination: descriptors of ours (O_PATH) for the files it names, to be closed by who takes
             this; -1 where it names none.
+        source_number, destination_number: what the caller calls these.
         offset_in, offset_out, length: bytes; a length may reach beyond the file's end.
         writes: of an open, whether for writing.
         path, other: of an open and of a rename, from the root.
@@ -58,6 +59,8 @@ class Noted:
     time: int
     source: int
     destination: int
+    source_number: int
+    destination_number: int
     offset_in: int
     offset_out: int
     length: int
@@ -120,6 +123,8 @@ class Notes:
                 noted.time,
                 noted.source,
                 noted.destination,
+                noted.source_number,
+                noted.destination_number,
                 noted.offset_in,
                 noted.offset_out,
                 noted.length,
@@ -148,6 +153,7 @@ def _stand_by(listener: int, current: "Array[int]") -> int:
         return writing
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        os.chdir("/")  # whoever unmounts where the command was must not wait for us
         # Whoever reads what the command writes waits for the end of that, not for ours.
         keep = sorted((listener, reading))
         os.closerange(0, keep[0])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from fusecopy.clone.noting import Kind, Noted
 from fusecopy.expecting.files import Held, Identity, held
+from fusecopy.expecting.results import Call, Results
 
 NAMES = {
     Kind.FICLONE: "FICLONE",
@@ -22,6 +23,12 @@ NAMES = {
 }
 
 LOOK_SECONDS = 1.0
+
+MOST_RENAMES = 100_000
+"""That are remembered."""
+
+MOST_CALLS = 10_000
+"""Of one pair, whose results are looked at."""
 
 REALTIME_COARSE = 5
 """CLOCK_REALTIME_COARSE (linux/time.h), which files' times are taken from."""
@@ -34,6 +41,7 @@ class Pair:
     Attributes:
         calls: names, in order of their first use.
         ranges: by offset_in - offset_out, the destination's range that was asked for: beginning and end.
+        made: each call, by name and by what its result is known.
         reached: how far in the destination the last kind of call had come when it was made again. What asks
             for a copy from there on has made the one before.
     """
@@ -44,10 +52,13 @@ class Pair:
     destination: Held
     calls: list[str] = field(default_factory=list)
     ranges: dict[int, tuple[int, int]] = field(default_factory=dict)
+    made: list[tuple[str, Call]] = field(default_factory=list)
     reached: int = 0
 
-    def add(self, name: str, offset_in: int, offset_out: int, length: int) -> None:
+    def add(self, name: str, call: Call, offset_in: int, offset_out: int, length: int) -> None:
         """Another call."""
+        if len(self.made) < MOST_CALLS:
+            self.made.append((name, call))
         if self.calls[-1:] == [name]:
             self.reached = max(self.reached, offset_out)
         else:
@@ -98,6 +109,7 @@ class Following:
 
     Attributes:
         read: files that were opened for reading, by name.
+        renames: by old name, the new ones that were asked for.
         exits: of all that was noted, which was the end of a process.
         lost: files that were opened for writing and were gone before they could be held.
 
@@ -105,10 +117,18 @@ class Following:
         settled: looks at a pair once its thread has gone on; true if nothing about it can change any more.
         most: pairs and written files that may be held.
         too_many: settles a pair for good, because there are more.
+        results: told of each copying call.
     """
 
-    def __init__(self, settled: Callable[[Pair], bool], most: int, too_many: Callable[[Pair], None]) -> None:
+    def __init__(
+        self,
+        settled: Callable[[Pair], bool],
+        most: int,
+        too_many: Callable[[Pair], None],
+        results: Results,
+    ) -> None:
         self.read: dict[str, Read] = {}
+        self.renames: dict[str, list[str]] = {}
         self.exits: dict[int, int] = {}
         self.lost = 0
         self._count = 0
@@ -116,6 +136,7 @@ class Following:
         self._settled = settled
         self._most = most
         self._too_many = too_many
+        self._results = results
         self._pairs: dict[tuple[Identity, Identity], Pair] = {}
         self._of_thread: dict[int, Pair] = {}
         self._opened: dict[int, list[_Opened]] = {}
@@ -190,6 +211,8 @@ class Following:
 
     def _rename(self, old: str, new: str) -> None:
         """A name may be another by the time that its file is to be held, and is, where this comes late."""
+        if len(self.renames) < MOST_RENAMES:
+            self.renames.setdefault(old, []).append(new)
         for opened in self._missing:
             self._opened.setdefault(opened.noted.thread, []).append(opened)
         self._missing.clear()
@@ -222,6 +245,7 @@ class Following:
 
     def _copy(self, noted: Noted) -> Pair | None:
         """The pair that a copying call is about. A splice has a pipe on one side."""
+        call = self._results.note(noted)
         try:
             destination = held(noted.destination)
         except OSError:
@@ -243,7 +267,7 @@ class Following:
                 destination.close()
                 return None
             source, offset_in = held(os.dup(piped[0].fd)), piped[1]
-        return self._pair(noted, source, destination, offset_in)
+        return self._pair(noted, call, source, destination, offset_in)
 
     def _into_pipe(self, source: Held, pipe: Held, offset: int) -> None:
         pipe.close()
@@ -251,7 +275,7 @@ class Following:
             before[0].close()
         self._pipes[pipe.identity] = source, offset
 
-    def _pair(self, noted: Noted, source: Held, destination: Held, offset_in: int) -> Pair:
+    def _pair(self, noted: Noted, call: Call, source: Held, destination: Held, offset_in: int) -> Pair:
         key = source.identity, destination.identity
         pair = self._pairs.get(key)
         if pair:
@@ -261,7 +285,7 @@ class Following:
             if len(self._pairs) >= self._most:
                 self._too_many(self._pairs.pop(next(iter(self._pairs))))
             pair = self._pairs[key] = Pair(noted.program, noted.process, source, destination)
-        pair.add(NAMES[noted.kind], offset_in, noted.offset_out, noted.length)
+        pair.add(NAMES[noted.kind], call, offset_in, noted.offset_out, noted.length)
         return pair
 
     def _leave(self, thread: int) -> None:

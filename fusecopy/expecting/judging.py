@@ -5,6 +5,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from fusecopy.errors import FusecopyError
 from fusecopy.expecting.files import Opener
 from fusecopy.expecting.following import Following, Pair, Read, Written
 from fusecopy.expecting.records import CLONES, OFFLOADS, READ_WRITE, Copy, State
+from fusecopy.expecting.results import Results
 
 CHUNK = 1 << 20
 END_BYTES = 1 << 16
@@ -72,18 +74,18 @@ def _shared(pair: Pair, source: int, destination: int) -> Copy | None:
     return _copy(pair, State.SHARED, ranges, found)
 
 
-def afterwards(pair: Pair, opener: Opener) -> Copy | None:
+def afterwards(pair: Pair, opener: Opener, results: Results) -> Copy | None:
     """The copy as it is in the end. None where there was nothing to copy."""
     try:
         with opener(pair.source.fd) as source, opener(pair.destination.fd) as destination:
-            return _judged(pair, source, destination)
+            return _judged(pair, source, destination, results)
     except OSError as error:
         return _unknown(pair, os.strerror(error.errno or 0))
     except FusecopyError as error:
         return _unknown(pair, error.message)
 
 
-def _judged(pair: Pair, source: int, destination: int) -> Copy | None:
+def _judged(pair: Pair, source: int, destination: int, results: Results) -> Copy | None:
     ranges = _ranges(pair, source, destination)
     length = sum(range_.length for range_ in ranges)
     if not length:
@@ -102,7 +104,8 @@ def _judged(pair: Pair, source: int, destination: int) -> Copy | None:
         state = State.UNPROVABLE
     else:
         state = State.SHARED if sharing.shared + sharing.holes == length else State.REWRITTEN
-    return _copy(pair, state, ranges, sharing)
+    copy = _copy(pair, state, ranges, sharing)
+    return replace(copy, made_by=_maker(pair, copy, results))
 
 
 def by_reading(
@@ -211,6 +214,17 @@ def _equal(source: int, destination: int, range_: _Range, part: Part) -> bool:
         ):
             return False
     return True
+
+
+def _maker(pair: Pair, copy: Copy, results: Results) -> str | None:
+    """Which call made a copy by what the calls returned; where that is not known, by what is there."""
+    returned = [(name, results.of(call)) for name, call in pair.made]
+    if copy.state in (State.CHANGED, State.NOTHING) or any(result is None for _, result in returned):
+        return copy.made_by
+    moved = [name for name, result in returned if (result and result > 0) or (name in CLONES and result == 0)]
+    if moved:
+        return moved[-1]
+    return READ_WRITE if copy.state is State.REWRITTEN else copy.made_by
 
 
 def _made_by(pair: Pair, state: State, sharing: Sharing, end: int) -> str | None:

@@ -4,13 +4,15 @@ import os
 import resource
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fusecopy.clone.noting import Kind, Noted, Notes
-from fusecopy.expecting import judging
+from fusecopy.expecting import judging, results
 from fusecopy.expecting.files import Identity, Opener
 from fusecopy.expecting.following import Following, Pair, Written
+from fusecopy.expecting.naming import name_now
 from fusecopy.expecting.records import Copy, State
+from fusecopy.expecting.results import Results
 
 IDLE_MILLISECONDS = 20
 DESCRIPTORS_EACH = 8
@@ -39,14 +41,16 @@ class Watched:
 class _Watch:
     """The copies of one command."""
 
-    def __init__(self, notes: Notes, opener: Opener) -> None:
+    def __init__(self, notes: Notes, opener: Opener, results: Results) -> None:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._notes = notes
         self._opener = opener
         self._copies: list[Copy] = []
         self._judged: set[Identity] = set()
         self._shared: set[Identity] = set()
-        self._following = Following(self._settled, soft // DESCRIPTORS_EACH, self._judge)
+        self._settled_names: dict[int, Identity] = {}
+        self._results = results
+        self._following = Following(self._settled, soft // DESCRIPTORS_EACH, self._judge, results)
         self._ended = threading.Event()
 
     def follow(self) -> None:
@@ -57,8 +61,10 @@ class _Watch:
             if noted is not None:
                 self._take(noted)
             elif ended:
+                self._results.finish()
                 return
             else:
+                self._results.collect()
                 self._following.idle()
                 for pair in self._following.unlinked():
                     self._judge(pair)
@@ -70,6 +76,10 @@ class _Watch:
     def judge(self) -> list[Copy]:
         """All that was copied. What was copied by asking for it was not by reading and writing."""
         self._judge_all()
+        for number, identity in self._settled_names.items():
+            copy = self._copies[number]
+            name = name_now(copy.destination, identity, self._following.renames)
+            self._copies[number] = replace(copy, destination=name)
         return self._copies
 
     def lost(self) -> int:
@@ -102,28 +112,34 @@ class _Watch:
         if copy is None:
             return False
         self._shared.add(pair.destination.identity)
+        self._settled_names[len(self._copies)] = pair.destination.identity
         self._copies.append(copy)
         return True
 
     def _judge(self, pair: Pair) -> None:
-        copy = judging.afterwards(pair, self._opener)
+        copy = judging.afterwards(pair, self._opener, self._results)
         self._judged.add(pair.destination.identity)
         pair.close()
         if copy is not None:
             self._copies.append(copy)
 
 
-def watch(command: Sequence[str], opener: Opener) -> Watched:
+def watch(command: Sequence[str], opener: Opener, trace: bool) -> Watched:
     """Run a command to its end and judge its copies.
+
+    Args:
+        trace: look at what its calls return, where the kernel's tracing can be used.
 
     Raises:
         CannotRun: it was not run.
     """
-    notes = Notes(command)
-    watch = _Watch(notes, opener)
-    follower = threading.Thread(target=watch.follow, daemon=True)
-    follower.start()
-    status = os.waitstatus_to_exitcode(notes.await_end())
-    watch.end()
-    follower.join()
-    return Watched(status if status >= 0 else 128 - status, watch.judge(), notes.unseen(), watch.lost())
+    with results.watched(trace) as seen:
+        notes = Notes(command)
+        watch = _Watch(notes, opener, seen)
+        follower = threading.Thread(target=watch.follow, daemon=True)
+        follower.start()
+        status = os.waitstatus_to_exitcode(notes.await_end())
+        watch.end()
+        follower.join()
+        copies = watch.judge()
+    return Watched(status if status >= 0 else 128 - status, copies, notes.unseen(), watch.lost())

@@ -94,6 +94,23 @@ def test_files_that_get_other_names_and_go(place: Path) -> None:
     assert [copy["state"] for copy in found.copies].count("shared") == 3, found.copies
 
 
+def test_a_copy_that_is_shared_at_once_has_its_last_name(place: Path) -> None:
+    """Its program goes on by the rename, before which it was looked at; a directory's rename counts, too."""
+    script = (
+        "import os\n"
+        "os.mkdir('q')\n"
+        "for n in range(50):\n"
+        "    a, b = os.open('a', os.O_RDONLY), os.open('q/t', os.O_WRONLY | os.O_CREAT | os.O_EXCL)\n"
+        "    os.copy_file_range(a, b, 200000)\n"
+        "    os.rename('q/t', f'q/n{n}')\n"
+        "os.rename('q', 'r')\n"
+    )
+    found = expect("/usr/bin/python3", "-c", script, cwd=place, expected=["reflink"])
+    assert found.status == 0, found.said
+    names = sorted(copy["destination"] for copy in found.copies)
+    assert names == sorted(str(place / f"r/n{n}") for n in range(50))
+
+
 def test_a_range_that_is_copied_is_judged_by_itself(place: Path) -> None:
     script = (
         "import os; a = os.open('a', os.O_RDONLY); b = os.open('b', os.O_WRONLY | os.O_CREAT);"
@@ -179,12 +196,12 @@ def test_no_process_is_left(place: Path) -> None:
 
 
 def _holding(place: Path) -> list[str]:
-    """Processes whose directory is there: those that stand by have it from their parent."""
+    """Processes whose command line names it: those that stand by have their parent's."""
     found = []
-    for link in Path("/proc").glob("[0-9]*/cwd"):
+    for words in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if os.readlink(link) == str(place):
-                found.append(link.parent.name)
+            if os.fsencode(place) in words.read_bytes():
+                found.append(words.parent.name)
         except OSError:
             continue
     return found

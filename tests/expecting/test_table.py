@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.root, pytest.mark.fuse]
 
 SIZE = 1 << 20
 
+UV = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
+
 PROGRAMS = {
     "auto": "cp --reflink=auto a auto",
     "never": "cp --reflink=never a never",
@@ -27,11 +29,18 @@ PROGRAMS = {
     "shutil": '/usr/bin/python3 -c \'import shutil; shutil.copyfile("a", "shutil")\'',
     "install": "install a install",
     "cat": "cat a >cat",
+    "uv": (
+        f"{UV} pip install -q --offline --no-config --no-deps --python /usr/bin/python3 --cache-dir cache "
+        "--target target --link-mode copy ./packed-1-py3-none-any.whl"
+    ),
     "node": 'node -e \'require("fs").copyFileSync("a", "node")\'',
 }
 """By the name of the file they make."""
 
-OFFLOADING = ("auto", "install", "cat", "node")
+MISSING = {name for name, program in {"node": "node", "uv": UV}.items() if not shutil.which(program)}
+"""Of them those that are not installed here; they are left out of the table."""
+
+OFFLOADING = ("auto", "install", "cat", "node", "uv")
 """They ask the filesystem: by FICLONE or copy_file_range, for which it clones where it can."""
 
 GIT = "git worktree add -q work && cmp -s work/file file"
@@ -54,16 +63,30 @@ def place(filesystem: Path, nobody: bool, in_mount: bool) -> Iterator[Path]:
         yield stack.enter_context(mounted(backing)).path if in_mount else backing
 
 
+WHEEL = """
+import os, zipfile
+with zipfile.ZipFile("packed-1-py3-none-any.whl", "w") as wheel:
+    wheel.writestr("packed/uv", os.urandom(%d))
+    name = "packed-1.dist-info/"
+    wheel.writestr(name + "METADATA", "Metadata-Version: 2.1\\nName: packed\\nVersion: 1\\n")
+    wheel.writestr(name + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    wheel.writestr(name + "RECORD", "packed/uv,,\\n")
+"""
+"""What uv installs: unpacked in its cache, then copied from there."""
+
+
 def prepared(directory: Path, prefix: tuple[str, ...]) -> None:
     script = (
         f"head -c {SIZE} /dev/urandom >a; git init -q repo; cd repo; head -c 100000 /dev/urandom >file; "
         "git add file; git -c user.name=n -c user.email=e@x commit -qm m"
     )
-    subprocess.run([*prefix, "env", "-C", directory, "sh", "-ec", script], check=True, timeout=60)
+    inside = [*prefix, "env", "-C", str(directory)]
+    subprocess.run([*inside, "sh", "-ec", script], check=True, timeout=60)
+    subprocess.run([*inside, "/usr/bin/python3", "-c", WHEEL % SIZE], check=True, timeout=60)
 
 
 def judged(directory: Path, prefix: tuple[str, ...], out: Path) -> tuple[Judged, list[str]]:
-    names = [name for name in PROGRAMS if name != "node" or shutil.which("node")]
+    names = [name for name in PROGRAMS if name not in MISSING]
     script = " && ".join([*(PROGRAMS[name] for name in names), f"(cd repo && {GIT})"])
     return expect("sh", "-c", script, cwd=directory, prefix=prefix, out=out), names
 
@@ -102,4 +125,5 @@ def test_each_program_is_judged_rightly(
             assert copy["made_by"] in ("copy_file_range", None)
         else:
             assert copy["made_by"] == ("sendfile" if name == "shutil" else "read/write")
-    assert len(found.copies) == len(names), found.copies
+    others = [copy for copy in found.copies if "dist-info" not in copy["destination"]]  # uv's own notes
+    assert len(others) == len(names), others
