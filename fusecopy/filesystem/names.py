@@ -28,14 +28,20 @@ class Names:
 
     Args:
         renamed: is told of what has got another name, so that what is said of it tells that.
+        removed: is told of what has lost its last name, by st_dev and st_ino: nobody asks for its copies.
     """
 
     def __init__(
-        self, inodes: InodeTable, credentials: Credentials, renamed: Callable[[Change], None]
+        self,
+        inodes: InodeTable,
+        credentials: Credentials,
+        renamed: Callable[[Change], None],
+        removed: Callable[[int, int], None],
     ) -> None:
         self._inodes = inodes
         self._credentials = credentials
         self._renamed = renamed
+        self._removed = removed
 
     def lookup(self, parent: int, name: bytes) -> Entry:
         """Find `name` and count a look-up of it."""
@@ -165,8 +171,10 @@ class Names:
         path = _path(directory, name)
         if loss.still_named:
             self._renamed(Renamed(path, loss.still_named.path(), None))
-        elif loss.is_known:
+        elif loss.known:
             self._renamed(Removed(path))
+            if loss.is_only:
+                self._removed(loss.known.device, loss.known.ino)
 
 
 @contextmanager

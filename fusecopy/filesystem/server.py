@@ -194,7 +194,7 @@ class Server:
         )
         control = Control(self._answers(), self._set_policy, self._reporter, announcements)
         credentials = self._credentials
-        names = Names(self._inodes, credentials, self._log.renamed)
+        names = Names(self._inodes, credentials, self._log.renamed, self._reporter.forget)
         self._clones = Clones(self._files, self._reporter, credentials, config.mountpoint)
         self._passthrough = Passthrough(config.passthrough)
         directories = Directories(self._inodes, cached=config.timeout > 0)

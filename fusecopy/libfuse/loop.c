@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -425,6 +426,14 @@ void fusecopy_receive_and_serve(const struct fusecopy_server *server)
 	free(buf.mem);
 }
 
+/* Threads come and go, and what one allocates another frees: each arena of glibc's keeps the most it ever had. */
+static void share_heap(void)
+{
+#ifdef M_ARENA_MAX
+	mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
 void fusecopy_begin_loop(void)
 {
 	cpu_set_t processors;
@@ -432,6 +441,7 @@ void fusecopy_begin_loop(void)
 	has_processors = sched_getaffinity(0, sizeof(processors), &processors) == 0 && CPU_COUNT(&processors) > 1;
 	device = fusecopy_device();
 	stop_event = eventfd(0, EFD_CLOEXEC);
+	share_heap();
 }
 
 void fusecopy_stop(void)

@@ -14,11 +14,13 @@ class Loss:
     """A name that goes.
 
     Attributes:
-        is_known: the kernel knows what has it.
+        known: what has it, if the kernel knows that.
+        is_only: it has no other name.
         still_named: that, when the name is gone, if it has another.
     """
 
-    is_known: bool
+    known: Inode | None
+    is_only: bool
     still_named: Inode | None = None
 
 
@@ -31,7 +33,7 @@ def losing(directory: Inode, name: bytes) -> Iterator[Loss]:
     if error:
         raise OSError(-error, os.strerror(-error))
     known = Inode(lib.fusecopy_hold(loss.known)) if loss.known else None
-    told = Loss(known is not None)
+    told = Loss(known, bool(loss.is_only))
     try:
         yield told
     except BaseException:

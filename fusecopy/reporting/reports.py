@@ -54,7 +54,7 @@ class Reporter:
         self._undispatched = undispatched
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._last: dict[FileId, Copy | bytes] = {}
+        self._last: dict[tuple[int, int], tuple[int, Copy | bytes]] = {}
 
     @contextmanager
     def counting_loss(self, count: int = 1) -> Iterator[None]:
@@ -69,8 +69,13 @@ class Reporter:
     def last_copy(self, file: FileId, path: bytes) -> bytes | None:
         """The record of the last copy into a file, by the name that it has now, as one line of JSON."""
         with self._lock:
-            last = self._last.get(file)
-        return told_at(last, path).rstrip() if last else None
+            generation, last = self._last.get((file.device, file.ino), (0, None))
+        return told_at(last, path).rstrip() if last and generation == file.generation else None
+
+    def forget(self, device: int, ino: int) -> None:
+        """A file has no name any more: nobody asks for its last copy."""
+        with self._lock:
+            self._last.pop((device, ino), None)
 
     def carried(self, copy: Carried, destination: Destination) -> None:
         """Report a copy that the server carried or refused."""
@@ -131,8 +136,9 @@ class Reporter:
         return copy.seq
 
     def _remember(self, file: FileId, record: Copy | bytes) -> None:
-        self._last.pop(file, None)
-        self._last[file] = record
+        key = file.device, file.ino
+        self._last.pop(key, None)
+        self._last[key] = file.generation, record
         if len(self._last) > REMEMBERED:
             del self._last[next(iter(self._last))]
 
