@@ -12,7 +12,7 @@ from fusecopy.filesystem.openfiles import OpenFile, OpenFiles
 from fusecopy.filesystem.watching import Watching
 from fusecopy.reporting.clonerecords import Told, copy_lines
 from fusecopy.reporting.reports import Reporter
-from fusecopy.serving import LENGTH_LIMIT_47, Clone, Series
+from fusecopy.serving import CHANGED, LATER, LENGTH_LIMIT_47, Clone, Series
 
 
 class CloneReports:
@@ -64,6 +64,11 @@ class CloneReports:
 
     def _are_changed(self, series: Sequence[Series]) -> bool:
         """Whether somebody else may have changed files before they were proven."""
+        if any(one.clones[0].proven == CHANGED for one in series):
+            return True
+        series = [one for one in series if one.clones[0].proven == LATER]
+        if not series:
+            return False
         files = [self._files.get(fh) for one in series for fh in (one.fh_in, one.fh_out)]
         begun = min(one.clones[0].begun_ns for one in series)
         return self._watching.changed_since(begun, *(file.inode.number for file in files))

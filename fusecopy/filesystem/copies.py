@@ -133,14 +133,15 @@ class Copies:
         self._let_clone()
 
     def _let_clone(self) -> None:
-        """Copies may be answered by a clone at once where that would be tried first, and where nobody
-        changes unseen what the proof looks at. Evaluated and stored under one lock: else a thread that
-        evaluated the policy before would store its answer over that of the new one."""
+        """Copies may be answered by a clone at once where that would be tried first; they are proven before
+        the answer where others change unseen what the proof looks at. Evaluated and stored under one lock:
+        else a thread that evaluated the policy before would store its answer over that of the new one."""
         with self._deciding:
             policy = self.policy
             reflink_first = policy.strict or policy.paths[0] is CopyPath.REFLINK
             undecided = policy.decline or policy.refuse or policy.faults or self._announcements
-            serving.allow_clones(self._watching.sees_all and reflink_first and not undecided)
+            serving.prove_first(not self._watching.sees_all)
+            serving.allow_clones(reflink_first and not undecided)
             serving.allow_copies(not policy.strict and policy.paths[:2] == NATIVELY)
 
     def stop(self) -> None:
@@ -214,8 +215,10 @@ class Copies:
             outcome = Outcome(_attempts(clone), clone.copied, 0, complete=True)
             who = caller_of(series.thread)
             asked = _Asked(who, ASKED, source, destination, request, outcome, 0, clone.begun_ns)
-            copy = _carried(asked)
+            copy = _carried(asked, _proven(clone))
             copy.ended_ns = clone.ended_ns
+            if clone.proven == serving.LATER:
+                self._distrust(asked, copy)
             self._done(asked, copy, clone.size)
 
     def _answered(self, asked: "_Asked", ctx: CopyContext) -> None:
@@ -230,14 +233,19 @@ class Copies:
                 range_ = asked.request.offset_out, copied
                 stack.enter_context(serving.proving(source.native, destination.native, *range_))
                 ctx.answer(asked.told)
-            self._done(asked, _carried(asked), source.size())
+            copy = _carried(asked)
+            self._distrust(asked, copy)
+            self._done(asked, copy, source.size())
+
+    def _distrust(self, asked: "_Asked", copy: Carried) -> None:
+        """What was proven just now means nothing where somebody else has changed a file meanwhile."""
+        files = asked.source.inode.number, asked.destination.inode.number
+        if copy.copied and self._watching.changed_since(copy.begun_ns, *files):
+            copy.sharing = _changed(copy.copied)
 
     def _done(self, asked: "_Asked", copy: Carried, size: int) -> None:
         """Report what was copied, or that there was nothing left to copy. `size` is the source's."""
         source, request, outcome = asked.source, asked.request, asked.outcome
-        files = source.inode.number, asked.destination.inode.number
-        if copy.copied and self._watching.changed_since(copy.begun_ns, *files):
-            copy.sharing = Sharing(0, 0, copy.copied, Proof.CHANGED, CHANGED)
         end = request.offset_in + request.length
         copy.refusal = copy.refusal or faulty.cut(asked.struck) or _cut(source, end, size)
         unfinished = not outcome.complete or request.length == LENGTH_LIMIT_47
@@ -310,9 +318,23 @@ def _attempts(clone: Clone) -> tuple[Attempt, ...]:
     return refused, Attempt(CopyPath.COPY_FILE_RANGE, *range_, clone.copied)
 
 
-def _carried(asked: _Asked) -> Carried:
+def _changed(copied: int) -> Sharing:
+    return Sharing(0, 0, copied, Proof.CHANGED, CHANGED)
+
+
+def _proven(clone: Clone) -> Sharing | None:
+    """What was found before the answer, if it was looked at then."""
+    if clone.proven == serving.LATER:
+        return None
+    if clone.proven == serving.CHANGED:
+        return _changed(clone.copied)
+    return Sharing(clone.shared, clone.holes, clone.unprovable, Proof.FIEMAP)
+
+
+def _carried(asked: _Asked, sharing: Sharing | None = None) -> Carried:
     path = asked.source.inode.path()
-    return carried(asked.caller, asked.asked, path, asked.request, asked.outcome, asked.before, asked.begun)
+    request, outcome = asked.request, asked.outcome
+    return carried(asked.caller, asked.asked, path, request, outcome, asked.before, asked.begun, sharing)
 
 
 def _plan(policy: Policy, how: str) -> _Plan:
@@ -349,8 +371,9 @@ def carried(
     outcome: Outcome,
     before: int | None,
     begun: int,
+    sharing: Sharing | None = None,
 ) -> Carried:
-    """The copy as it is reported, with the proof of what is shared now."""
+    """The copy as it is reported, with the proof of what is shared now, if that is not known already."""
     return Carried(
         caller=caller,
         asked=asked,
@@ -361,7 +384,7 @@ def carried(
         copied=outcome.copied,
         attempts=list(outcome.attempts),
         paths=outcome.carried(),
-        sharing=prove(request, outcome),
+        sharing=sharing or prove(request, outcome),
         shared_before=before,
         errno=outcome.errno,
         refusal=explain_outcome(request, outcome),

@@ -72,7 +72,7 @@ static int disturbs_event(const void *of, const struct fusecopy_event *event, in
 {
 	const struct change *change = of;
 
-	if (event->kind != FUSECOPY_CLONED)
+	if (event->kind != FUSECOPY_CLONED || event->clone.proven)
 		return change->is_whole;
 	return disturbs_bytes(change, is_source, event->clone.off_out, event->clone.copied);
 }

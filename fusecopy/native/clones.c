@@ -12,6 +12,7 @@
 #include "fuse.h"
 #include "replies.h"
 #include "request.h"
+#include "watch.h"
 
 #include "copying/calls.h"
 
@@ -24,7 +25,7 @@
 /* What really moves bytes is bounded: this thread serves others, too. */
 #define MOST_MOVED (1 << 20)
 
-static int clones_allowed, copies_allowed;
+static int clones_allowed, copies_allowed, proves_first;
 
 void fusecopy_allow_clones(int are_allowed)
 {
@@ -36,9 +37,18 @@ void fusecopy_allow_copies(int are_allowed)
 	__atomic_store_n(&copies_allowed, are_allowed, __ATOMIC_SEQ_CST);
 }
 
+void fusecopy_prove_first(int is_first)
+{
+	__atomic_store_n(&proves_first, is_first, __ATOMIC_SEQ_CST);
+}
+
+static int is_proven_first(const struct fusecopy_event *event)
+{
+	return event->source->unseen || event->destination->unseen || __atomic_load_n(&proves_first, __ATOMIC_SEQ_CST);
+}
+
 /* Finds the source's size, the bytes that one clone is for, and the destination's size: 0 bytes where it takes a closer
- * look: what is there already may be shared already, at the source's end there is nothing to do, and what the kernel
- * writes by itself may change before it is proven. */
+ * look: what is there already may be shared already, and at the source's end there is nothing to do. */
 static void measure(struct fusecopy_event *event, struct stat *out)
 {
 	const struct fusecopy_file *source = event->source, *destination = event->destination;
@@ -46,7 +56,7 @@ static void measure(struct fusecopy_event *event, struct stat *out)
 	struct stat in;
 	uint64_t left;
 
-	if (source->unseen || destination->unseen || clone->off_in < 0 || clone->off_out < 0)
+	if (clone->off_in < 0 || clone->off_out < 0)
 		return;
 	if (fstat(source->fd, &in) < 0 || fstat(destination->fd, out) < 0)
 		return;
@@ -116,6 +126,16 @@ static int carry(struct fusecopy_event *event, uid_t uid, const struct stat *out
 	       copy_for(uid, event, out) == (ssize_t)event->clone.copied;
 }
 
+/* What others do from now on the proof does not see; what they did before it may have. */
+static void prove(struct fusecopy_event *event, uint64_t source, uint64_t destination)
+{
+	const uint64_t numbers[] = { source, destination };
+
+	fusecopy_prove(event);
+	if (fusecopy_watch_changed_since(event->clone.begun_ns, numbers, 2))
+		event->clone.proven = FUSECOPY_CHANGED;
+}
+
 uint64_t fusecopy_copy_length(const struct fusecopy_request *request)
 {
 	const struct fuse_copy_file_range_in *in = request->arguments;
@@ -145,6 +165,8 @@ int fusecopy_answer_copy(struct fusecopy_request *request)
 	barrier(&event, &out);
 	if (!carry(&event, request->header->uid, &out))
 		return FUSECOPY_LEFT;
+	if (is_proven_first(&event))
+		prove(&event, request->header->nodeid, in->nodeid_out);
 	event.clone.ended_ns = fusecopy_now_ns();
 	fusecopy_note(&event);
 	fusecopy_reply_copy(request, event.clone.copied);

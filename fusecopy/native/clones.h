@@ -11,6 +11,10 @@ struct fusecopy_request;
 void fusecopy_allow_clones(int are_allowed);
 void fusecopy_allow_copies(int are_allowed);
 
+/* Whether all copies are proven before their answer, because others change files unseen; else those are of which the
+ * kernel reads or writes a file by itself. */
+void fusecopy_prove_first(int is_first);
+
 int fusecopy_answer_copy(struct fusecopy_request *request);
 
 /* The reply to opcode 47 holds a u32; kernels without the fix of September 2025 send larger lengths and would take a

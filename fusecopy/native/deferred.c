@@ -275,7 +275,8 @@ static uint32_t first_alike(const struct fusecopy_events *events, const struct f
 		const struct fusecopy_event *first = events->first[events->alike[n - 1]];
 
 		if (first->source == clone->source && first->destination == clone->destination &&
-		    first->clone.refused == clone->clone.refused && is_same(&first->caller, &clone->caller))
+		    first->clone.refused == clone->clone.refused && first->clone.proven == clone->clone.proven &&
+		    is_same(&first->caller, &clone->caller))
 			return events->alike[n - 1];
 	}
 	return events->count;
@@ -307,6 +308,13 @@ static void take(struct fusecopy_events *events)
 	}
 }
 
+static void fill(struct fusecopy_clone *clone, const uint64_t totals[FC_STATES])
+{
+	clone->shared = totals[FC_SHARED];
+	clone->holes = totals[FC_HOLE];
+	clone->unprovable = totals[FC_UNPROVABLE] + totals[FC_ENCODED];
+}
+
 /* Those from `first` on that are like it, by one walk for those that follow one another. */
 static void prove_alike(struct fusecopy_events *events, uint32_t first)
 {
@@ -325,11 +333,19 @@ static void prove_alike(struct fusecopy_events *events, uint32_t first)
 	}
 	fc_totals_of_clones(events->first[first]->source->fd, events->first[first]->destination->fd, ranges, count,
 			    totals);
-	for (int n = 0; n < count; n++) {
-		clones[n]->shared = totals[n][FC_SHARED];
-		clones[n]->holes = totals[n][FC_HOLE];
-		clones[n]->unprovable = totals[n][FC_UNPROVABLE] + totals[n][FC_ENCODED];
-	}
+	for (int n = 0; n < count; n++)
+		fill(clones[n], totals[n]);
+}
+
+void fusecopy_prove(struct fusecopy_event *event)
+{
+	struct fusecopy_clone *clone = &event->clone;
+	const struct fc_range range = { clone->off_in, clone->off_out, clone->copied };
+	uint64_t totals[FC_STATES];
+
+	fc_totals_of_clones(event->source->fd, event->destination->fd, &range, 1, &totals);
+	fill(clone, totals);
+	clone->proven = FUSECOPY_PROVEN;
 }
 
 /* Here, where nobody waits for Python's lock meanwhile. */
@@ -338,7 +354,8 @@ static void prove(struct fusecopy_events *events)
 	for (uint32_t n = 0; n < events->count; n++) {
 		if (events->alike[n] != n)
 			continue;
-		prove_alike(events, n);
+		if (events->clones[n].proven == FUSECOPY_LATER)
+			prove_alike(events, n);
 		events->generations[n] = fc_generation(events->first[n]->destination->fd);
 	}
 }

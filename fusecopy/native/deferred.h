@@ -21,6 +21,9 @@ void fusecopy_await_all(void);
 void fusecopy_await_events(const struct fusecopy_identity *file, fusecopy_disturbs *disturbs, const void *change);
 void fusecopy_await_telling(int is_source);
 
+/* Prove a clone now. */
+void fusecopy_prove(struct fusecopy_event *event);
+
 /* The next of them, when those that `next` holds are done; false at the end. */
 int fusecopy_next_events(struct fusecopy_events *next);
 void fusecopy_end_events(void);

@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 Told = TypeVar("Told")
 
+LATER: int = lib.FUSECOPY_LATER
+CHANGED: int = lib.FUSECOPY_CHANGED
+
 LENGTH_LIMIT_47: int = lib.FUSECOPY_LENGTH_LIMIT_47
 """To this COPY_FILE_RANGE (opcode 47) is cut, and the program's copy goes on in the next request."""
 
@@ -31,6 +34,7 @@ class Clone(NamedTuple):
         begun_ns, ended_ns: CLOCK_MONOTONIC.
         refused: the errno of the clone where the backing's own copy carried it, or 0.
         shared, holes, unprovable: what FIEMAP said of the bytes copied.
+        proven: after the answer (LATER), or before it; then somebody else may have CHANGED a file.
     """
 
     off_in: int
@@ -44,6 +48,7 @@ class Clone(NamedTuple):
     shared: int
     holes: int
     unprovable: int
+    proven: int
 
 
 class Series(NamedTuple):
@@ -118,6 +123,11 @@ def allow_clones(allowed: bool) -> None:
     """Whether copies may be answered by a clone before `copy_file_range` is asked. What is asked it already
     still comes to it."""
     lib.fusecopy_allow_clones(allowed)
+
+
+def prove_first(is_first: bool) -> None:
+    """Whether all of them are proven before their answer, because others change files unseen."""
+    lib.fusecopy_prove_first(is_first)
 
 
 def allow_copies(allowed: bool) -> None:

@@ -173,6 +173,10 @@ struct fusecopy_driver {
 
 enum { FUSECOPY_NOTHING, FUSECOPY_CLONED, FUSECOPY_RELEASED, FUSECOPY_CROWDED };
 
+/* When a copy is proven: after its answer; before it, as its files may be changed unseen; and before it somebody else
+ * had changed one of them. */
+enum { FUSECOPY_LATER, FUSECOPY_PROVEN, FUSECOPY_CHANGED };
+
 /* A copy that was answered; times are CLOCK_MONOTONIC. */
 struct fusecopy_clone {
 	int64_t off_in;
@@ -186,6 +190,7 @@ struct fusecopy_clone {
 	uint64_t shared; /* once it is proven, bytes that are shared, lie in holes, or are unprovable */
 	uint64_t holes;
 	uint64_t unprovable;
+	int64_t proven; /* FUSECOPY_LATER and its like */
 };
 
 /* What was answered and is to be followed up. Of a release and of a crowd there is the source only. */

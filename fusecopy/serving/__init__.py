@@ -9,12 +9,15 @@ attributes, and reads and writes served from a file descriptor without passing t
 import fusecopy.native  # noqa: F401  (before pyfuse3 is imported)
 from fusecopy.native.callers import REMEMBERED, Thread, look
 from fusecopy.native.deferred import (
+    CHANGED,
+    LATER,
     LENGTH_LIMIT_47,
     Clone,
     Series,
     allow_clones,
     allow_copies,
     barrier,
+    prove_first,
     proving,
 )
 from fusecopy.native.entries import Entry, Opened
@@ -41,7 +44,9 @@ from fusecopy.serving.session import (
 )
 
 __all__ = [
+    "CHANGED",
     "LATENCY_BOUNDS_NS",
+    "LATER",
     "LENGTH_LIMIT_47",
     "REMEMBERED",
     "WRITEBACK",
@@ -73,6 +78,7 @@ __all__ = [
     "latencies",
     "look",
     "main",
+    "prove_first",
     "proving",
     "ring_state",
     "versions",

@@ -193,3 +193,31 @@ def test_the_destination_is_written_far_behind_at_once(mount: Mounted) -> None:
                 os.pwrite(b.fileno(), b"x", PIECE * PIECES)
                 os.fsync(b.fileno())
     assert shared(mount.copies(8)) == {("reflink", odd)}
+
+
+def test_what_others_may_change_unseen_is_proven_before_the_answer(btrfs: Path) -> None:
+    """Natively, too: what they change afterwards makes no difference to the record."""
+    backing = btrfs / "coherent"
+    backing.mkdir()
+    (backing / "a").write_bytes(noise(PIECE) * PIECES)
+    os.sync()
+
+    def change(_: int, out: int, at: int) -> None:
+        with (backing / "b").open("r+b") as behind:
+            os.pwrite(behind.fileno(), b"x" * PIECE, at)
+
+    with mounted(backing, "--coherent") as mount:
+        copies = clone_then(mount, change)
+    assert shared(copies) == {("reflink", PIECE)}
+
+
+def test_what_the_kernel_writes_by_itself_is_proven_before_the_answer(btrfs: Path) -> None:
+    backing = btrfs / "passthrough"
+    backing.mkdir()
+    (backing / "a").write_bytes(noise(PIECE) * PIECES)
+    os.sync()
+    with mounted(backing, "--passthrough") as mount:
+        copies = clone_then(mount, lambda _, out, at: os.pwrite(out, b"x" * PIECE, at))
+    told = {(copy.path, copy.shared, copy.proof) for copy in copies}
+    assert told <= {("reflink", PIECE, "fiemap"), ("reflink", None, "changed meanwhile")}
+    assert ("reflink", PIECE, "fiemap") in told
