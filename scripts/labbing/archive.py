@@ -73,24 +73,35 @@ class Archive:
         return self._stamp.stat().st_mtime if self._stamp.exists() else 0.0
 
     def _sources(self) -> list[str]:
-        main, security = mirror(), mirror(security=True)
-        sources = [f"deb [signed-by={KEYRING}] {main} {suite} main" for suite in SUITES]
-        return sources + [f"deb [signed-by={KEYRING}] {security} {suite}-security main" for suite in SECURED]
+        sources = [f"deb [signed-by={KEYRING}] {mirror()} {suite} main" for suite in SUITES]
+        if security := security_mirror():
+            sources += [f"deb [signed-by={KEYRING}] {security} {suite}-security main" for suite in SECURED]
+        return sources
 
 
-def mirror(security: bool = False) -> str:
+def mirror() -> str:
     """Where the host takes Debian from. Raises LabError where its apt knows no such place."""
+    if found := _lists("Debian"):
+        return found
+    raise LabError(
+        f"apt here has no lists of Debian: put {RELEASE} or later into its sources, then apt-get update"
+    )
+
+
+def security_mirror() -> str:
+    """The same of its security updates; empty where the host takes none."""
+    return _lists("Debian-Security")
+
+
+def _lists(label: str) -> str:
     told = run(
         "apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages"
     )
-    label = "Debian-Security" if security else "Debian"
     for line in told.splitlines():
         words = line.split()
         if words[:2] == ["Debian", label]:
             return words[2]
-    raise LabError(
-        f"apt here has no lists of {label}: put {RELEASE} or later into its sources, then apt-get update"
-    )
+    return ""
 
 
 def transport() -> str:

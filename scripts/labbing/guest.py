@@ -10,7 +10,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from labbing.archive import mirror, transport
+from labbing.archive import mirror, security_mirror, transport
 from labbing.commands import run
 from labbing.settings import BUILD_SECONDS, IMAGE_ROOM, PACKAGES, RELEASE, TREE
 
@@ -52,13 +52,15 @@ class Guest:
         options = self._kept / "apt.conf"
         self._kept.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self._root, ignore_errors=True)
+        sources = [f"deb {mirror()} {RELEASE} main"]
+        if security := security_mirror():
+            sources.append(f"deb {security} {RELEASE}-security main")
         options.write_text(f'APT::Install-Recommends "false";\n{transport()}')
         run(
             "mmdebstrap", "--quiet", "--variant=apt",
             f"--include={','.join(PACKAGES)}", f"--aptopt={options}",
             "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
-            RELEASE, self._root, f"deb {mirror()} {RELEASE} main",
-            f"deb {mirror(security=True)} {RELEASE}-security main", seconds=BUILD_SECONDS,
+            RELEASE, self._root, *sources, seconds=BUILD_SECONDS,
         )  # fmt: skip
 
     def _build(self) -> None:
