@@ -19,7 +19,8 @@ column anew: `scripts/lab --kernel 6.1 --record`.
 
 A cell says what the program was given, then the FUSE requests that moved data, as the server received them,
 then what the dispatch log says of the copy. `=` means: as in the column to the left.
-An empty cell was not probed there.
+An empty cell was not probed there. In a guest without KVM a caller may still run when it is looked at; the
+copy between two mounts is then a flow, whatever the kernel.
 """
 
 
