@@ -258,6 +258,7 @@ class Server:
         )
         self._mount = OwnMount(self._config.mountpoint)
         self._undispatched.device = self._mount.device
+        serving.mounted_as(self._mount.device)
         try:
             self._mount.check(self._config.backing)
             self._watching.start()

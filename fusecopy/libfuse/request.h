@@ -56,6 +56,7 @@ struct fusecopy_connection {
 	unsigned int max_write;
 	unsigned int max_read; /* bytes of the largest READ as the mount was asked for; 0 for no limit */
 	const char *source;    /* what the mount table says is mounted */
+	uint64_t device;       /* st_dev of what is in the mount; 0 where it is not known */
 	int passthrough;       /* asked for, then agreed: the kernel reads and writes the backing by itself */
 	uint64_t requests[FUSECOPY_OPCODES];			  /* received so far, by opcode */
 	uint64_t native[FUSECOPY_OPCODES];			  /* answered natively */

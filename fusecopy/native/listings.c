@@ -68,7 +68,7 @@ static int look_up(int directory, struct fusecopy_found *found)
 	found->fd = openat(directory, found->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (found->fd < 0)
 		return errno;
-	error = -fusecopy_stat(found->fd, &found->entry);
+	error = -fusecopy_stat_found(found->fd, &found->entry);
 	if (error) {
 		close(found->fd);
 		found->fd = -1;

@@ -21,7 +21,7 @@ int fusecopy_is_dots(const char *name)
 int fusecopy_enter_entry(int descriptor, struct fusecopy_inode *directory, const char *name,
 			 struct fusecopy_entry *entry, struct fusecopy_inode **inode)
 {
-	int error = fusecopy_stat(descriptor, entry);
+	int error = fusecopy_stat_found(descriptor, entry);
 
 	*inode = error < 0 ? NULL : fusecopy_enter(descriptor, entry->device, entry->ino, directory, name);
 	if (!*inode) {

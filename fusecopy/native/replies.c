@@ -27,6 +27,13 @@ int fusecopy_stat(int fd, struct fusecopy_entry *entry)
 	return 0;
 }
 
+int fusecopy_stat_found(int fd, struct fusecopy_entry *entry)
+{
+	int error = fusecopy_stat(fd, entry);
+
+	return error == 0 && entry->device == fusecopy_get_connection()->device ? -ELOOP : error;
+}
+
 static void split(double seconds, uint64_t *whole, uint32_t *ns)
 {
 	*whole = (uint64_t)seconds;

@@ -12,6 +12,10 @@ struct fusecopy_request;
  * errno. */
 int fusecopy_stat(int fd, struct fusecopy_entry *entry);
 
+/* The same of what a name led to: ELOOP, as for a link to itself, where that is our own mount, bound into its backing.
+ * Whoever walked down there would have the server wait for itself, once more at each level. */
+int fusecopy_stat_found(int fd, struct fusecopy_entry *entry);
+
 int fusecopy_reply_entry(struct fusecopy_request *request, struct fusecopy_entry *entry);
 int fusecopy_reply_absent(struct fusecopy_request *request);
 /* When the file was created, as far as the backing knows: whether it does. */

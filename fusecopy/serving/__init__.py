@@ -40,6 +40,7 @@ from fusecopy.serving.session import (
     connection,
     init,
     main,
+    mounted_as,
     versions,
 )
 
@@ -78,6 +79,7 @@ __all__ = [
     "latencies",
     "look",
     "main",
+    "mounted_as",
     "prove_first",
     "proving",
     "ring_state",

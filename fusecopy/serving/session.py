@@ -121,6 +121,11 @@ class _Session:
 _session: _Session
 
 
+def mounted_as(device: int) -> None:
+    """The st_dev of what is in the mount: a name in the backing that leads there is not followed."""
+    lib.fusecopy_get_connection().device = device
+
+
 def versions() -> dict[str, str]:
     """Versions of pyfuse3 and libfuse, for people."""
     return {"pyfuse3": pyfuse3.__version__, "libfuse": ffi.string(lib.fuse_pkgversion()).decode()}

@@ -54,6 +54,26 @@ def test_a_filesystem_that_is_one_file(btrfs: Path) -> None:
             loopfs.run("umount", "-l", backing / "target")
 
 
+def test_the_mount_itself_bound_into_its_backing(btrfs: Path) -> None:
+    """Whoever walks down would meet the mount in the mount, and the server would wait for itself."""
+    require("fuse")
+    backing = btrfs / "bound-mount"
+    (backing / "deep" / "nest").mkdir(parents=True)
+    (backing / "file").write_text("here")
+    with mounted(backing, "--exclusive") as mount:
+        loopfs.run("mount", "--bind", mount.path, backing / "deep" / "nest")
+        try:
+            assert sorted(os.listdir(mount.path / "deep")) == ["nest"]
+            assert outcome(lambda: os.stat(mount.path / "deep" / "nest")) == "ELOOP"
+            assert outcome(lambda: os.stat(mount.path / "deep" / "nest" / "file")) == "ELOOP"
+            assert (backing / "deep" / "nest" / "file").read_text() == "here"
+            found = subprocess.run(["find", "."], cwd=mount.path, capture_output=True, text=True, timeout=60)
+            assert sorted(found.stdout.split()) == [".", "./deep", "./file"], "ELOOP there, once"
+        finally:
+            loopfs.run("umount", "-l", backing / "deep" / "nest")
+        assert sorted(os.listdir(mount.path / "deep" / "nest")) == []
+
+
 def test_subvolumes(btrfs_sides: Sides) -> None:
     """Their roots all have the number 256, and each has a device number of its own."""
     for name in ("s", "t"):
