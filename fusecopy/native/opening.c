@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define OPEN_FLAGS (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_NOATIME)
-#define CREATE_FLAGS (O_ACCMODE | O_EXCL | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME)
+#define CREATE_FLAGS (O_ACCMODE | O_EXCL | O_SYNC | O_DSYNC | O_NOATIME)
 
 static struct fusecopy_opening how;
 
@@ -82,8 +82,7 @@ int fusecopy_umask(unsigned int mask)
 
 int fusecopy_create(int directory, const char *name, int wanted, unsigned int mode, unsigned int mask, int *found)
 {
-	const int flags = name ? (wanted & CREATE_FLAGS) | O_CREAT | O_NOFOLLOW | O_CLOEXEC
-			       : (wanted & CREATE_FLAGS & ~O_TRUNC) | O_TMPFILE | O_CLOEXEC;
+	const int flags = (wanted & CREATE_FLAGS) | O_CLOEXEC | (name ? O_CREAT | O_EXCL : O_TMPFILE);
 	int fd, spare, error = fusecopy_umask(mask);
 
 	if (error < 0)
@@ -94,6 +93,8 @@ int fusecopy_create(int directory, const char *name, int wanted, unsigned int mo
 		return spare;
 	fd = result(openat(directory, name ? name : ".", flags, mode));
 	close(spare);
+	if (fd == -EEXIST && !(wanted & O_EXCL))
+		return -ESTALE;
 	if (fd < 0)
 		return fd;
 	*found = reopen(fd, O_PATH | O_CLOEXEC);

@@ -47,8 +47,12 @@ int fusecopy_answer_unless_short(struct fusecopy_request *request, int error);
  * O_APPEND or not at all (open(2)); else that is left out, because no copy may go into such a descriptor. */
 int fusecopy_open_regular(int descriptor, int flags);
 
-/* Create a regular file with this umask, which the thread keeps, or open the one that is there if `flags` allow it;
- * without a name where `name` is NULL. Its descriptor, and in `found` one of O_PATH; or a negative errno.
+/* Create a regular file with this umask, which the thread keeps; without a name where `name` is NULL. Its descriptor,
+ * and in `found` one of O_PATH; or a negative errno.
+ *
+ * What has the name by now, made behind the mount's back since the kernel looked, is never opened here: it may be a
+ * fifo, for which the thread would wait, a device, or a file that is proven while O_TRUNC cuts it. ESTALE has the
+ * kernel look the name up once more (do_filp_open in fs/namei.c, Linux 6.1 to 7.2), and ask for what it finds.
  *
  * O_APPEND is not passed on: the kernel gives each write its offset, and a copy into a descriptor opened with it fails
  * with EBADF (copy_file_range(2)). O_DIRECT is not either: the kernel leaves out its own cache for it, and the

@@ -5,13 +5,14 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import require
-from tests.mount.sides import Sides, opened
-from tests.mounted import mounted
+from tests.mount.sides import Sides, opened, outcome
+from tests.mounted import Mounted, mounted
 
 libc = ctypes.CDLL(None, use_errno=True)
 NOREPLACE, EXCHANGE = 1, 2
@@ -252,3 +253,34 @@ def test_an_exclusive_mount_asks_once(btrfs: Path, tmp_path: Path) -> None:
             asked.append(json.loads(mount.attribute("stats"))["requests"])
         for opcode in ("1", "3", "28", "44"):  # LOOKUP, GETATTR, READDIR, READDIRPLUS
             assert asked[1].get(opcode, 0) == asked[2].get(opcode, 0)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "device"])
+@pytest.mark.parametrize("flags", [os.O_RDWR, os.O_RDWR | os.O_TRUNC, os.O_RDWR | os.O_EXCL])
+def test_what_appeared_behind_the_mount_is_not_created(btrfs_names: Mounted, kind: str, flags: int) -> None:
+    """The kernel believes that the name is missing, and asks for a file to be created: what is there by now
+    is opened as the kernel opens it natively. A server that opened a fifo to write would wait, and with it
+    whoever wants anything of the directory."""
+
+    def act(root: Path, behind: Path) -> object:
+        path = root / f"{kind}-{flags:x}"
+        assert not path.exists()
+        make(behind / path.name, kind)
+        with opened(path, flags | os.O_CREAT) as fd:
+            st = os.fstat(fd)
+            return stat.S_IFMT(st.st_mode), st.st_size
+
+    native = btrfs_names.backing.parent / f"{btrfs_names.backing.name}-beside"
+    native.mkdir(exist_ok=True)
+    expected = outcome(lambda: act(native, native))
+    assert outcome(lambda: act(btrfs_names.path, btrfs_names.backing)) == expected
+
+
+@pytest.fixture(scope="module")
+def btrfs_names(btrfs: Path) -> Iterator[Mounted]:
+    """A mount whose names are believed until they are changed in it."""
+    require("fuse")
+    backing = btrfs / "believed"
+    backing.mkdir()
+    with mounted(backing, "--exclusive") as mount:
+        yield mount
