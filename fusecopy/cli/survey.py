@@ -1,5 +1,6 @@
 """fusecopy survey: which programs copy by which path, run and watched here."""
 
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -37,9 +38,9 @@ def command(directory: Path | None, only: str | None, as_json: bool) -> None:
         check_scratch_answers()
     where: AbstractContextManager[Place] = place_in(directory) if directory else place()
     with where as here:
-        found = survey(here, programs, lambda name: click.echo(f"{name} ...", err=True))
+        found = survey(here, programs, lambda name: say(f"{name} ...", sys.stderr))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))
+        say(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
     else:
         say(f"Linux {found.kernel}, {found.filesystem}")
         say(header(COLUMNS).rstrip())

@@ -58,7 +58,8 @@ class Compressor:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         try:
             while plain := self._next():
-                self._compress(plain)
+                with suppress(FileNotFoundError):  # it was rotated just now, and is found anew
+                    self._compress(plain)
         except OSError as error:
             log.error("%s: rotated files are not compressed: %s", self._path, error.strerror)
 

@@ -34,7 +34,7 @@ def names(path: Path, number: int) -> tuple[Path, Path]:
 def numbers(path: Path) -> list[int]:
     """How many times those that exist were rotated, in order."""
     pattern = re.compile(re.escape(path.name) + r"\.([1-9]\d{0,8})(?:\.gz)?")
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         found = (pattern.fullmatch(entry.name) for entry in path.parent.iterdir())
         return sorted({int(match[1]) for match in found if match})
     return []

@@ -19,8 +19,11 @@
 #include <errno.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 /* What really moves bytes is bounded: this thread serves others, too. */
 #define MOST_MOVED (1 << 20)
@@ -76,6 +79,14 @@ static void barrier(const struct fusecopy_event *event, const struct stat *out)
 	fusecopy_barrier_clone(event->destination, size - size % out->st_blksize, clone->off_out + clone->copied);
 }
 
+/* Whether another server, or the kernel's splice, would copy: which of them cannot be seen, and Python says so. */
+static int is_on_fuse(int fd)
+{
+	struct statfs filesystem;
+
+	return fstatfs(fd, &filesystem) == 0 && filesystem.f_type == FUSE_SUPER_MAGIC;
+}
+
 /* A range whose blocks could be shared, so that nothing but the lack of the operation refused it, and without holes,
  * which are to stay holes. */
 static int is_plain(const struct fusecopy_event *event, const struct stat *out)
@@ -84,6 +95,8 @@ static int is_plain(const struct fusecopy_event *event, const struct stat *out)
 	uint64_t end = clone->off_in + clone->copied;
 
 	if ((clone->off_in | clone->off_out) % out->st_blksize || (end % out->st_blksize && end != clone->size))
+		return 0;
+	if (is_on_fuse(event->destination->fd))
 		return 0;
 	return lseek(event->source->fd, clone->off_in, SEEK_HOLE) >= (int64_t)end;
 }

@@ -34,12 +34,14 @@ BELOW = ("-r", ".", f"{HERE}.d")
 
 LINES: dict[str, list[list[str]]] = {
     "audit": [[ROOT, *NOTHING], ["-o", FILE, *NOTHING], ["--", FILE]],
+    "check-server": [[ROOT], [FILE]],
     "clone": [[FILE, f"{HERE}.new"], [HERE, FILE], ["-r", ROOT, f"{HERE}.new"]],
     "cp": [["--how", "copy", *pair] for pair in ([FILE, HERE], [HERE, FILE], [HERE, ROOT])],
     "demo": [["--only", "1"]],
     "doctor": [[ROOT], [FILE]],
     "expect": [["-o", FILE, *NOTHING], ["reflink", "--junit", FILE, *NOTHING], ["--in", ROOT, *NOTHING]],
     "explain": [[FILE], ["--log", FILE, "1"], [FILE, "1"]],
+    "faults": [[]],
     "hook": [["bash"]],
     "list": [[]],
     "log": [[FILE], [ROOT]],
@@ -51,22 +53,26 @@ LINES: dict[str, list[list[str]]] = {
         ["--log", FILE, ".", f"{HERE}.d"],
     ],
     "policy": [[ROOT], [ROOT, "strict"], [FILE]],
+    "report": [["-o", f"{HERE}.html", ROOT], ["-o", f"{HERE}.html", FILE]],
     "run": [[FILE], ["--", FILE]],
     "shell": [[ROOT], [FILE]],
     "status": [[ROOT], [FILE]],
     "survey": [[ROOT]],
+    "top": [[ROOT], [FILE]],
     "trace": [[ROOT, *NOTHING], ["--chrome", FILE, *NOTHING], ["--", FILE]],
     "umount": [[FILE]],
     "verify": [[FILE, HERE], [HERE, FILE], ["-r", ROOT, "."], [*BELOW], ["--pairs", f"{HERE}.pairs"]],
 }
 """What each command is given. The mount lies below the current directory."""
 
-ASK_NOBODY = {"demo", "hook", "list"}
+ASK_NOBODY = {"demo", "faults", "hook", "list"}
 
 OWN_FAILURE = 125
 
 MAY_BE: dict[str, set[int]] = {
     "log": {Exit.OK, Exit.USAGE, Exit.MOUNT_POINT},  # ours is found by its record
+    "report": {Exit.OK, Exit.USAGE, Exit.MOUNT_POINT},
+    "top": {Exit.USAGE, Exit.MOUNT_POINT},  # it wants a terminal
     "explain": {Exit.USAGE, Exit.MOUNT_POINT},
     "mount": {Exit.MOUNT_POINT, Exit.BACKING, Exit.STALE},
     "audit": {Exit.USAGE, OWN_FAILURE},

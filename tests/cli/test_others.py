@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -126,10 +127,11 @@ def test_no_command_waits_for_a_stopped_server(place: Place, recorded: bool) -> 
             assert listed(place) == (str(pid) if recorded else "?")
             assert run("--version").returncode == 0
             assert run("doctor").returncode == 0
-            for command in (("status",), ("policy",), ("policy", "strict"), ("shell",)):
-                done = run(command[0], place.point, *command[1:])
-                assert done.returncode == Exit.MOUNT_POINT
-                assert "does not answer" in done.stderr
+            commands = [["status"], ["policy"], ["policy", "strict"], ["shell"]]
+            with ThreadPoolExecutor(len(commands)) as pool:
+                for done in pool.map(lambda words: run(words[0], place.point, *words[1:]), commands):
+                    assert done.returncode == Exit.MOUNT_POINT
+                    assert "does not answer" in done.stderr
             shown = run("log", place.point)
             assert shown.returncode == (0 if recorded else Exit.LOG)
             if recorded:

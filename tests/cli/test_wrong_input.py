@@ -28,6 +28,9 @@ TAKE_NO_OPERAND = {"demo", "list"}
 
 RUN_WHAT_FOLLOWS = {"run"}
 
+TAKE_MINUTES = {"survey"}
+"""Given a directory they do all their work there."""
+
 
 def documented() -> set[int]:
     """The statuses of the document's table."""
@@ -70,7 +73,7 @@ def wrong(place: Place) -> list[list[str]]:
 
 @pytest.mark.fuse
 @pytest.mark.root
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - TAKE_NO_OPERAND - RUN_WHAT_FOLLOWS))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - TAKE_NO_OPERAND - RUN_WHAT_FOLLOWS - TAKE_MINUTES))
 def test_operands_of_every_kind(command: str, place: Place) -> None:
     def one(operands: list[str]) -> None:
         words = ["--how", "copy", *operands] if command == "cp" else operands

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fusecopy.cli import main
-from fusecopy.filesystem import kernel
+from fusecopy.native import opening
 
-GIVERS = ((os, "open"), (os, "dup"), (kernel, "open_by_handle"), (kernel, "open_regular"), (kernel, "create"))
+GIVERS = ((os, "open"), (os, "dup"), (opening, "regular"), (opening, "create"))
 
 
 def failing(give: Callable[..., Any], file: str) -> Callable[..., Any]:

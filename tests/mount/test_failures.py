@@ -21,10 +21,10 @@ from tests.mounted import Mounted
 FAULTY_SERVER = """
 from fusecopy.filesystem.names import Names
 
-def mkdir(self, *arguments):
+def symlink(self, *arguments):
     raise ZeroDivisionError("a fault put here by a test")
 
-Names.mkdir = mkdir
+Names.symlink = symlink
 from fusecopy.cli import main
 main()
 """
@@ -51,10 +51,10 @@ def test_an_unexpected_error_is_its_callers_alone(
     backing = btrfs / "faulty"
     backing.mkdir()
     (backing / "f").write_bytes(b"x")
-    said = r"ZeroDivision|Traceback|unexpected error in Operations.mkdir"
+    said = r"ZeroDivision|Traceback|unexpected error in Operations.symlink"
     with mounted.mounted(backing, expected=said) as mount:
         for _ in range(3):
-            assert outcome(lambda: os.mkdir(mount.path / "d")) == "EIO"
+            assert outcome(lambda: os.symlink("f", mount.path / "d")) == "EIO"
             assert (mount.path / "f").read_bytes() == b"x"
         assert alive(mount)
     assert mount.process.returncode == 0

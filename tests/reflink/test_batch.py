@@ -96,15 +96,19 @@ def test_without_reflinks_nothing_is_made(ext4: Path) -> None:
         assert os.listdir(destination) == []
 
 
-def test_after_a_refusal_all_others_are_left(btrfs: Path) -> None:
-    (btrfs / "batch").mkdir()
-    with directories(btrfs / "batch") as (source, destination):
-        (source / "nocow").touch()
-        loopfs.run("chattr", "+C", source / "nocow")
-        for name in ("before", "nocow", "after"):
-            (source / name).write_bytes(noise(BLOCK))
-        done = clone(source, destination, ["before", "nocow", "after"])
-        assert done.left == [b"nocow", b"after"]
+def test_after_a_refusal_all_others_are_left(xfs: Path) -> None:
+    (xfs / "batch").mkdir()
+    with directories(xfs / "batch") as (source, destination):
+        for name in ("before", "swap", "after"):
+            (source / name).write_bytes(noise(1 << 20))
+        (source / "swap").chmod(0o600)
+        loopfs.run("mkswap", source / "swap")
+        loopfs.run("swapon", source / "swap")
+        try:
+            done = clone(source, destination, ["before", "swap", "after"])
+        finally:
+            loopfs.run("swapoff", source / "swap")
+        assert done.left == [b"swap", b"after"]
         assert os.listdir(destination) == ["before"]
 
 

@@ -76,7 +76,7 @@ def test_overlap(sharing_backing: Path) -> None:
 
 @pytest.mark.parametrize("nocow", ["source", "destination"])
 def test_nocow(btrfs: Path, nocow: str) -> None:
-    directory = btrfs / f"nocow-{nocow}"
+    directory = btrfs / f"refusal-nocow-{nocow}"
     directory.mkdir()
     for name in ("source", "destination"):
         (directory / name).touch()

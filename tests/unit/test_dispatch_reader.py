@@ -123,7 +123,7 @@ def test_follow_yields_what_comes_over_rotations(tmp_path: Path) -> None:
             writer.put(samples.copy(seq))
         assert writer.flush()
         assert [next(followed) for _ in range(batch)] == expected
-    assert (tmp_path / "log.5").exists()
+    assert list(tmp_path.glob("log.5*")), "it was rotated that often"
     stop.set()
     assert list(followed) == []
     writer.close()

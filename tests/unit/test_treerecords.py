@@ -57,7 +57,7 @@ def test_one_whole_is_told_as_one_by_one(shared: int, holes: int, unprovable: in
         requests=0,
         driver="ioctl",
     )
-    files = FileId(5, 6, 1), FileId(5, 6, 2)  # of one inode number, one after the other
+    files = FileId(5, 6, 1), FileId(5, 7, 1)
     reporter.carried(copy, Made(files[0], name))
     clone = Cloned(name, files[1], size, shared, holes, unprovable, begun_ns=1_000, ended_ns=43_000)
     reporter.cloned([TreeRecords(CALLER, b"a/", b"").told(clone)])
