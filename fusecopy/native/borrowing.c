@@ -177,21 +177,30 @@ static int open_same(const struct fusecopy_inode *inode, int directory, const ch
 
 static int take(struct fusecopy_inode *inode, int depth);
 
-/* By the name last seen; its directory is opened again first, if that was closed, too. */
+/* By this name; its directory is opened again first, if that was closed, too. */
+static int open_in(struct fusecopy_inode *inode, struct fusecopy_inode *directory, const char *name, int depth)
+{
+	int descriptor = depth < DEEPEST ? take(directory, depth + 1) : -ESTALE;
+
+	if (descriptor < 0)
+		return descriptor;
+	descriptor = open_same(inode, directory->descriptor, name);
+	fusecopy_give_back(directory);
+	return descriptor;
+}
+
+/* By the name last seen. So many names, if it lies that deep, are more than a stack has room for. */
 static int open_by_name(struct fusecopy_inode *inode, int depth)
 {
-	char name[FUSECOPY_NAME_BYTES];
-	struct fusecopy_inode *directory = fusecopy_seen(inode, name);
-	int descriptor;
+	char *name = malloc(FUSECOPY_NAME_BYTES);
+	struct fusecopy_inode *directory = name ? fusecopy_seen(inode, name) : NULL;
+	int descriptor = name ? -ESTALE : -ENOMEM;
 
-	if (!directory)
-		return -ESTALE;
-	descriptor = depth < DEEPEST ? take(directory, depth + 1) : -ESTALE;
-	if (descriptor == 0) {
-		descriptor = open_same(inode, directory->descriptor, name);
-		fusecopy_give_back(directory);
+	if (directory) {
+		descriptor = open_in(inode, directory, name, depth);
+		fusecopy_release(directory);
 	}
-	fusecopy_release(directory);
+	free(name);
 	return descriptor;
 }
 

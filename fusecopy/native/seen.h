@@ -5,8 +5,9 @@
 
 #include "inode.h"
 
-/* More than a name may have (FUSE_NAME_MAX), with its end. */
-#define FUSECOPY_NAME_BYTES 1025
+/* No name is longer, with its end: the kernel sends what fits into a path (FUSE_NAME_MAX, since Linux 6.14; 1024 bytes
+ * before), which a backing that is a FUSE filesystem itself may take. */
+#define FUSECOPY_NAME_BYTES 4096
 
 /* The directory where an inode was last seen, to be released, and the name there; NULL of the root. */
 struct fusecopy_inode *fusecopy_seen(const struct fusecopy_inode *inode, char *name);

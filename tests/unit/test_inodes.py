@@ -328,3 +328,10 @@ def test_many_threads_leave_no_count_behind(table: InodeTable, tmp_path: Path) -
         list(threads.map(use, range(8)))
     assert len(table) == 0
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("size", [255, 1024, 1025, 4095])
+def test_names_are_as_long_as_the_kernel_sends_them(table: InodeTable, size: int) -> None:
+    """A backing that is a FUSE filesystem may have names of up to a path's length."""
+    name = b"n" * size
+    assert enter_as(table.root, table.root.device, 5, name).name == name
