@@ -204,12 +204,19 @@ static int open_by_name(struct fusecopy_inode *inode, int depth)
 	return descriptor;
 }
 
+/* A handle leads to the file by the mount of the anchor, in which it may be written although the mount inside the
+ * backing that it was found in is a read-only one. */
+static int is_in_mount(const struct fusecopy_inode *inode, const struct fusecopy_device *device)
+{
+	return inode->mount == fusecopy_mount_of(device->anchor);
+}
+
 static int reopen(struct fusecopy_inode *inode, int depth)
 {
 	const struct fusecopy_device *device = fusecopy_device_of(inode->device, -1);
 	int descriptor;
 
-	if (!by_handles || !device || device->anchor < 0 || !inode->handle)
+	if (!by_handles || !device || device->anchor < 0 || !inode->handle || !is_in_mount(inode, device))
 		return open_by_name(inode, depth);
 	descriptor = fusecopy_open_handle(device, inode->handle);
 	return descriptor < 0 ? -errno : descriptor;
@@ -274,7 +281,7 @@ static struct fusecopy_inode *take_surplus(size_t limit)
 }
 
 /* Under the lock: its descriptor, unless somebody has begun to use it meanwhile. */
-static int end_surplus(struct fusecopy_inode *inode, struct file_handle **handle)
+static int end_surplus(struct fusecopy_inode *inode, struct file_handle **handle, uint64_t mount)
 {
 	int descriptor = -1, is_wanted;
 
@@ -287,6 +294,7 @@ static int end_surplus(struct fusecopy_inode *inode, struct file_handle **handle
 	if (!is_wanted) {
 		descriptor = inode->descriptor;
 		inode->descriptor = -1;
+		inode->mount = mount;
 	} else if (inode->lookups && !inode->is_kept) {
 		fusecopy_table_touch(inode);
 	}
@@ -298,6 +306,7 @@ static void close_down_to(size_t limit)
 {
 	struct fusecopy_inode *inode;
 	struct file_handle *handle;
+	uint64_t mount;
 	int descriptor;
 
 	fusecopy_table_lock();
@@ -305,8 +314,9 @@ static void close_down_to(size_t limit)
 		handle = inode->handle;
 		fusecopy_table_unlock();
 		handle = handle ? NULL : fusecopy_handle(inode->descriptor);
+		mount = fusecopy_mount_of(inode->descriptor);
 		fusecopy_table_lock();
-		descriptor = end_surplus(inode, &handle);
+		descriptor = end_surplus(inode, &handle, mount);
 		fusecopy_table_unlock();
 		free(handle);
 		if (descriptor >= 0)

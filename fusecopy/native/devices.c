@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -144,6 +145,15 @@ struct file_handle *fusecopy_handle(int descriptor)
 	if (!fitting)
 		fitting = handle;
 	return fitting;
+}
+
+uint64_t fusecopy_mount_of(int descriptor)
+{
+	struct statx stx;
+
+	if (statx(descriptor, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) < 0)
+		return 0;
+	return stx.stx_mask & STATX_MNT_ID ? stx.stx_mnt_id : 0;
 }
 
 int fusecopy_is_same_handle(const struct file_handle *one, const struct file_handle *other)

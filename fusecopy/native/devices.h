@@ -35,6 +35,9 @@ void fusecopy_anchor(struct fusecopy_device *device, int descriptor);
 /* What identifies the file behind a descriptor for as long as it exists, and no other after it, for free(3); NULL where
  * its filesystem has no such handles. */
 struct file_handle *fusecopy_handle(int descriptor);
+/* The mount that it was opened by; 0 where that is not told (before Linux 5.8). Waits for nothing. */
+uint64_t fusecopy_mount_of(int descriptor);
+
 int fusecopy_is_same_handle(const struct file_handle *one, const struct file_handle *other);
 
 /* Open by it with O_PATH, which takes CAP_DAC_READ_SEARCH; -1 and errno, ESTALE where the file is gone. */

@@ -24,6 +24,7 @@ struct fusecopy_inode {
 	uint64_t generation; /* grows when another file takes over device and ino */
 	struct fusecopy_name *seen; /* the latest first, then other names (hard links); none of the root */
 	struct file_handle *handle; /* known once the descriptor has been closed; tells it from a later file */
+	uint64_t mount;		    /* by which the descriptor was opened that has been closed */
 	int64_t told_size;	    /* in bytes, as the kernel was last told; -1: never */
 	int descriptor;		    /* O_PATH, or -1 while closed */
 	int borrowers;		    /* users of the descriptor now; it is not closed under them */

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 from tests import loopfs
@@ -171,3 +172,27 @@ def test_an_ordinary_user_gains_nothing(btrfs: Path) -> None:
         # Readable without being searchable: the names, and nothing of what they name.
         assert as_caller(mount.backing, lambda _: os.listdir(at / "listed")) == ["f"]
         assert as_caller(mount.backing, lambda _: (at / "listed" / "f").stat().st_size) == "EACCES"
+
+
+def test_a_read_only_mount_stays_so_when_descriptors_are_opened_again(btrfs: Path) -> None:
+    """A file handle leads to the file by whichever mount of its filesystem is at hand."""
+    require("fuse")
+    backing, other = btrfs / "with-read-only", btrfs / "read-only"
+    (backing / "ro").mkdir(parents=True)
+    other.mkdir()
+    names = [f"f{number}" for number in range(61)]
+    for name in names:
+        (other / name).write_bytes(b"as it was")
+        (backing / name).touch()
+    loopfs.run("mount", "--bind", other, backing / "ro")
+    try:
+        loopfs.run("mount", "-o", "remount,bind,ro", backing / "ro")
+        with mounted(backing, prefix=("prlimit", "--nofile=64:64", "--")) as mount:
+            for directory in (mount.path / "ro", mount.path):
+                for name in names:
+                    (directory / name).stat()
+            for name in names:
+                assert outcome(partial((mount.path / "ro" / name).write_bytes, b"x")) == "EROFS"
+    finally:
+        loopfs.run("umount", "-l", backing / "ro")
+    assert {(other / name).read_bytes() for name in names} == {b"as it was"}
