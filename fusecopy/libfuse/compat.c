@@ -29,6 +29,10 @@ struct backing_map {
 #define BACKING_CLOSE _IOW(229, 2, uint32_t)
 
 static int device;
+
+/* The device again, by a number that nobody closes: libfuse closes the other when the session ends, while a notice may
+ * be on its way, which must not go into the file that has the number next. */
+static int notices = -1;
 static int amends;
 static uint32_t kernel_flags, kernel_flags2;
 
@@ -53,7 +57,7 @@ void fusecopy_backing_close(int id)
 
 int fusecopy_send_notice(const struct iovec *iov, int count)
 {
-	return writev(device, iov, count) < 0 ? -errno : 0;
+	return writev(notices, iov, count) < 0 ? -errno : 0;
 }
 
 /* ---- flags -------------------------------------------------------------------------------------------- */
@@ -154,4 +158,5 @@ void fusecopy_answer_init(struct fuse_session *se, const struct fuse_buf *buf, f
 void fusecopy_set_device(int fd)
 {
 	device = fd;
+	notices = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
