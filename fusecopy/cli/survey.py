@@ -40,7 +40,8 @@ def command(directory: Path | None, only: str | None, as_json: bool) -> None:
     with where as here:
         found = survey(here, programs, lambda name: say(f"{name} ...", sys.stderr))
     if as_json:
-        say(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        for line in msgspec.json.format(msgspec.json.encode(found), indent=1).decode().splitlines():
+            say(line)
     else:
         say(f"Linux {found.kernel}, {found.filesystem}")
         say(header(COLUMNS).rstrip())
