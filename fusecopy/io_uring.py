@@ -6,7 +6,6 @@ from pathlib import Path
 
 SWITCH = Path("/sys/module/fuse/parameters/enable_uring")
 POSSIBLE = Path("/sys/devices/system/cpu/possible")
-DISABLED = Path("/proc/sys/kernel/io_uring_disabled")
 
 HOW = f"root turns it on, for the whole machine and for mounts made from then on: echo Y >{SWITCH}"
 

@@ -82,19 +82,19 @@ def _place_file(directory: int, temporary: bytes, name: bytes) -> None:
 
 def _replace_new_file(directory: int, temporary: bytes, name: bytes) -> None:
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory))
-    try:
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=directory)
-        raise
+    _rename_over(directory, temporary, name, os.unlink)
 
 
 def _replace_new_directory(directory: int, temporary: bytes, name: bytes) -> None:
     os.mkdir(name, 0o700, dir_fd=directory)
+    _rename_over(directory, temporary, name, os.rmdir)
+
+
+def _rename_over(directory: int, temporary: bytes, name: bytes, remove: Callable[..., None]) -> None:
+    """Put it in the place of an empty one made for it, which `remove` takes away where that fails."""
     try:
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         with suppress(OSError):
-            os.rmdir(name, dir_fd=directory)
+            remove(name, dir_fd=directory)
         raise

@@ -124,11 +124,11 @@ class Writer:
             if self._queue and (was_empty or self._half_full()):
                 self._changed.notify_all()
 
-    def renamed(self, renamed: Change) -> None:
-        """A file or directory has another name: records that wait are to tell that."""
+    def renamed(self, change: Change) -> None:
+        """A file or directory has another name, or none any more: records that wait are to tell that."""
         with self._changed:
             if self._queue:
-                self._queue.append(renamed)
+                self._queue.append(change)
                 self._accepted += 1
 
     def flush(self, timeout: float = 5.0) -> bool:

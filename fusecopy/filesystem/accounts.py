@@ -56,7 +56,7 @@ class Accounts:
         file = self._files.get(fh)
         flows = file.flows
         if thread == WRITEBACK:
-            flows.callers.setdefault(thread, identify(file.opener))
+            flows.callers.setdefault(thread, identify(file.thread))
             flows.drivers.setdefault(thread, [(0, Driver("mmap"))])
         elif thread > 0:
             if thread not in flows.callers:

@@ -106,7 +106,7 @@ class Metadata:
         if not st.st_mode & (stat.S_ISUID | stat.S_ISGID) or ctx.uid in (0, st.st_uid):
             return
         opened = [file for file in self._files.all() if file.inode.number == number]
-        theirs = [file.fd for file in opened if file.native.opener == ctx.uid]
+        theirs = [file.fd for file in opened if file.native.uid == ctx.uid]
         if any(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY for fd in theirs):
             return
         _, capabilities = standing(ctx.pid)

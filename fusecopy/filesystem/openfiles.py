@@ -66,7 +66,7 @@ class OpenFile:
         return self.native.unseen
 
     @property
-    def opener(self) -> int:
+    def thread(self) -> int:
         """The thread that opened it."""
         return self.native.thread
 

@@ -155,7 +155,7 @@ class Refusals:
 
     def _only(self, thread: int) -> int:
         """The one file that a thread has opened and not closed; 0 where there is not just one."""
-        numbers = {file.inode.number for file in self._files.all() if file.opener == thread}
+        numbers = {file.inode.number for file in self._files.all() if file.thread == thread}
         return numbers.pop() if len(numbers) == 1 else 0
 
     def _report_asked(self, refused: Refused, inode: Inode, file: Named | None) -> None:
@@ -191,8 +191,8 @@ class Refusals:
             return False
         if seen.file:
             return seen.file.ino == file.inode.number
-        return refused.thread == file.opener and not any(
-            other.opener == file.opener
+        return refused.thread == file.thread and not any(
+            other.thread == file.thread
             and other.writable
             and file.opened_ns < other.opened_ns < refused.ended_ns
             for other in self._files.all()
@@ -249,7 +249,7 @@ class Refusals:
     # ---- what is inferred ----------------------------------------------------------------------------
 
     def _infer(self, file: OpenFile, caller: Caller) -> None:
-        source = self._read_by(file.opener, file.opened_ns)
+        source = self._read_by(file.thread, file.opened_ns)
         if source is None or not source.size:
             return  # no source in the mount, or nothing to copy
         now = time.monotonic_ns()
@@ -271,7 +271,7 @@ class Refusals:
 
 
 def _read(file: OpenFile) -> _Read:
-    return _Read(file.opener, file.opened_ns, time.monotonic_ns(), file.inode, max(file.told_size(), 0))
+    return _Read(file.thread, file.opened_ns, time.monotonic_ns(), file.inode, max(file.told_size(), 0))
 
 
 def _reflinker(file: OpenFile) -> Caller | None:

@@ -134,10 +134,10 @@ class DeferredLog:
             else:
                 self.writer.put(record)
 
-    def renamed(self, renamed: Change) -> None:
-        """A file or directory has another name."""
+    def renamed(self, change: Change) -> None:
+        """A file or directory has another name, or none any more."""
         if self.writer:
-            self.writer.renamed(renamed)
+            self.writer.renamed(change)
 
     def begin(self, writer: Writer) -> None:
         """From now on records go to `writer`, those kept so far first."""

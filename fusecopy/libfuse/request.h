@@ -33,7 +33,6 @@ struct fusecopy_request {
 	int interrupted;	       /* its program got a signal */
 };
 
-/* What was asked of the kernel, and what was agreed at INIT. */
 #define FUSECOPY_LATENCIES 9
 #define FUSECOPY_LEAST_LATENCY_NS 16000
 
@@ -44,6 +43,7 @@ struct fusecopy_latencies {
 	uint64_t total_ns;
 };
 
+/* What was asked of the kernel, and what was agreed at INIT. */
 struct fusecopy_connection {
 	int is_native;	   /* requests may be answered natively; off in tests that Python is to answer */
 	int denies_others; /* (allow_root) all but the owner and root */

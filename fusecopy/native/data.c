@@ -227,7 +227,7 @@ int64_t fusecopy_write(const struct fusecopy_request *request)
 /* For mapped pages, of which the kernel does not say, whoever opened the file. */
 uid_t fusecopy_writer(const struct fusecopy_request *request)
 {
-	return fusecopy_client(request) == FUSECOPY_WRITEBACK ? file_of(request)->opener : request->header->uid;
+	return fusecopy_client(request) == FUSECOPY_WRITEBACK ? file_of(request)->uid : request->header->uid;
 }
 
 /* Some filesystems keep their last blocks for root (ext4_has_free_clusters, fs/ext4/balloc.c), whom they know by the

@@ -79,7 +79,7 @@ class NativeFile:
         fd: the backing's descriptor, with the access mode that the program asked for.
         fh: what the kernel returns with each request.
         unseen: the kernel reads and writes it by itself.
-        opener: the user id that opened it, for whom mapped pages are written.
+        uid: the user id that opened it, for whom mapped pages are written.
         thread: the thread that opened it.
         opened_ns: when, by CLOCK_MONOTONIC.
         writable: it was opened to write.
@@ -108,8 +108,8 @@ class NativeFile:
         self.native.unseen = unseen
 
     @property
-    def opener(self) -> int:
-        return self.native.opener
+    def uid(self) -> int:
+        return self.native.uid
 
     @property
     def thread(self) -> int:

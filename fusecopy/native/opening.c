@@ -125,7 +125,7 @@ struct fusecopy_file *fusecopy_opened(int fd, struct fusecopy_inode *inode, int 
 	file->asks_writer = asks_writer(fd, inode->device);
 	file->only_appends = flags & O_APPEND && fcntl(fd, F_GETFL) & O_APPEND;
 	file->is_writable = (flags & O_ACCMODE) != O_RDONLY;
-	file->opener = uid;
+	file->uid = uid;
 	file->thread = thread;
 	file->opened_ns = fusecopy_now_ns();
 	if (file->is_writable)

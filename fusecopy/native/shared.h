@@ -55,7 +55,7 @@ struct fusecopy_file {
 	int asks_writer;   /* the backing has room that it gives by the writer's user id (see data.c) */
 	int only_appends;  /* `fd` is opened with O_APPEND */
 	int is_writable;   /* opened to write */
-	uid_t opener;	   /* who pays for mapped pages that the kernel writes back */
+	uid_t uid;	   /* that opened it: who pays for mapped pages that the kernel writes back */
 	pid_t thread;	   /* that opened it */
 	int64_t opened_ns; /* CLOCK_MONOTONIC */
 	struct fusecopy_inode *inode;

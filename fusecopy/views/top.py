@@ -27,8 +27,6 @@ from fusecopy.views.table import COLOURS, LEAST_NAME, NARROW, why
 
 REFRESH_SECONDS = 0.5
 
-SAID_SECONDS = 30
-
 RATE_SECONDS = 10
 """Over which copies a second are averaged."""
 
